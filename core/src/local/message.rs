@@ -1,0 +1,431 @@
+//! One frame, parsed in one pass without a tree: its type, the token it presents, and what is
+//! left of it without the token (local.md §3).
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::fmt;
+
+use zeroize::Zeroizing;
+
+use super::json::{self, Member};
+use crate::limits::Limits;
+
+/// A frame of a client: a JSON object that may or may not present a token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Message<'a> {
+    kind: Kind,
+    /// The raw JSON of `meta.authToken`.
+    token: Option<&'a str>,
+    kept: Kept<'a>,
+}
+
+/// What the server makes of a frame's `type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `"ping"`: answered, not kept.
+    Ping,
+    /// Any other type, or none: kept.
+    Other,
+}
+
+/// Why a frame is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// It is not one JSON value, is `null`, nests too deep, or has a duplicate of a member that
+    /// is interpreted.
+    Invalid,
+    /// It is JSON, but no object: it cannot present a token.
+    NotAnObject,
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Invalid => "the frame is not valid JSON, is null, or has a duplicate member",
+            Self::NotAnObject => "the frame is not a JSON object",
+        })
+    }
+}
+
+impl core::error::Error for MessageError {}
+
+/// A message without its token: one JSON object, as two slices of the frame. All other members
+/// are there, in order, byte for byte.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Kept<'a> {
+    head: &'a str,
+    tail: &'a str,
+}
+
+impl<'a> Kept<'a> {
+    /// The object as one text.
+    #[must_use]
+    pub fn to_text(self) -> Box<str> {
+        let mut text = String::with_capacity(self.len());
+        text.push_str(self.head);
+        text.push_str(self.tail);
+        text.into_boxed_str()
+    }
+
+    /// The length of [`Kept::to_text`], in bytes.
+    #[must_use]
+    pub const fn len(self) -> usize {
+        self.head.len().saturating_add(self.tail.len())
+    }
+
+    /// Whether nothing is kept; never so for a parsed message, which keeps at least `{}`.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Debug for Kept<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.head, self.tail)
+    }
+}
+
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("kind", &self.kind)
+            .field("token", &self.token.map(|_| "redacted"))
+            .field("kept", &self.kept)
+            .finish()
+    }
+}
+
+/// Whether the frame is blank: nothing but JSON whitespace. Blank lines are skipped.
+#[must_use]
+pub fn is_blank(frame: &[u8]) -> bool {
+    frame.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
+}
+
+impl<'a> Message<'a> {
+    /// Parses a frame that is not blank.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError`].
+    pub fn parse(frame: &'a [u8], limits: &Limits) -> Result<Self, MessageError> {
+        let text = core::str::from_utf8(frame).map_err(|_| MessageError::Invalid)?;
+        let text = text.trim_matches([' ', '\t', '\r', '\n']);
+        if !text.starts_with('{') {
+            return Err(match text {
+                "null" => MessageError::Invalid,
+                _ if json::is_value(text) && fits(text, limits.max_frame_depth()) => {
+                    MessageError::NotAnObject
+                }
+                _ => MessageError::Invalid,
+            });
+        }
+        let mut outer = Spans::new(text);
+        let (mut type_raw, mut meta) = (None, None);
+        let depth = limits.max_frame_depth().saturating_sub(1);
+        json::members(text, |member| {
+            let span = outer.take(&member);
+            if json::is(member.key, "type") {
+                type_raw.replace(member.value).is_none() && fits(member.value, depth)
+            } else if json::is(member.key, "meta") {
+                meta.replace((member.value, span)).is_none() && fits(member.value, depth)
+            } else {
+                fits(member.value, depth)
+            }
+        })
+        .map_err(|_| MessageError::Invalid)?;
+
+        let kind = match type_raw {
+            Some(raw) if json::is(raw, "ping") => Kind::Ping,
+            Some(_) | None => Kind::Other,
+        };
+        let (token, cut) = match meta {
+            Some((raw, span)) if raw.starts_with('{') => {
+                let inner = parse_meta(text, raw)?;
+                match inner.token {
+                    // An emptied `meta` goes as a whole.
+                    Some(_) if inner.members == 1 => (inner.token, outer.without(span)),
+                    _ => (inner.token, inner.cut),
+                }
+            }
+            Some(_) | None => (None, None),
+        };
+        let kept = keep(text, cut).ok_or(MessageError::Invalid)?;
+        Ok(Self { kind, token, kept })
+    }
+
+    /// What its type asks for.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The message without its token.
+    #[must_use]
+    pub const fn kept(&self) -> Kept<'a> {
+        self.kept
+    }
+
+    /// Whether it presents a token for which `verify` answers yes. A token that is missing,
+    /// empty, no string or no Unicode is presented to nobody.
+    pub(super) fn presents(&self, verify: impl FnOnce(&str) -> bool) -> bool {
+        let Some(raw) = self.token else { return false };
+        if raw.contains('\\') {
+            let decoded = json::string(raw).map(|text| Zeroizing::new(text.into_owned()));
+            decoded.is_some_and(|text| verify(&text))
+        } else {
+            json::string(raw).is_some_and(|text| verify(&text))
+        }
+    }
+}
+
+struct Meta<'a> {
+    token: Option<&'a str>,
+    members: usize,
+    cut: Option<Cut>,
+}
+
+/// Parses the object `raw`, the value of `meta` within `text`.
+fn parse_meta<'a>(text: &'a str, raw: &'a str) -> Result<Meta<'a>, MessageError> {
+    let mut spans = Spans::new(text);
+    let mut found = None;
+    json::members(raw, |member| {
+        let span = spans.take(&member);
+        !json::is(member.key, "authToken") || found.replace((member.value, span)).is_none()
+    })
+    .map_err(|_| MessageError::Invalid)?;
+    Ok(Meta {
+        token: found.map(|(value, _)| value),
+        members: spans.count,
+        cut: found.and_then(|(_, span)| spans.without(span)),
+    })
+}
+
+fn fits(raw: &str, levels: usize) -> bool {
+    json::depth(raw) <= levels
+}
+
+/// A byte range of the frame's text.
+#[derive(Clone, Copy)]
+struct Cut {
+    from: usize,
+    to: usize,
+}
+
+/// Where a member stands among the members of its object.
+#[derive(Clone, Copy)]
+struct Span {
+    index: usize,
+    start: usize,
+    end: usize,
+    /// Where the member before it ends.
+    after: usize,
+}
+
+/// Follows the members of one object of `text` and knows what to cut to leave one out.
+struct Spans {
+    base: usize,
+    count: usize,
+    last_end: usize,
+    second_start: usize,
+}
+
+impl Spans {
+    fn new(text: &str) -> Self {
+        Self {
+            base: text.as_ptr().addr(),
+            count: 0,
+            last_end: 0,
+            second_start: 0,
+        }
+    }
+
+    fn take(&mut self, member: &Member<'_>) -> Span {
+        let start = member.key.as_ptr().addr().saturating_sub(self.base);
+        let value = member.value.as_ptr().addr().saturating_sub(self.base);
+        let span = Span {
+            index: self.count,
+            start,
+            end: value.saturating_add(member.value.len()),
+            after: self.last_end,
+        };
+        if self.count == 1 {
+            self.second_start = start;
+        }
+        self.count = self.count.saturating_add(1);
+        self.last_end = span.end;
+        span
+    }
+
+    /// The member with the one comma that goes with it: the comma before it, or for the first
+    /// of several the comma after it.
+    fn without(&self, span: Span) -> Option<Cut> {
+        let (from, to) = match span.index {
+            0 if self.count == 1 => (span.start, span.end),
+            0 => (span.start, self.second_start),
+            _ => (span.after, span.end),
+        };
+        Some(Cut { from, to })
+    }
+}
+
+fn keep(text: &str, cut: Option<Cut>) -> Option<Kept<'_>> {
+    match cut {
+        None => Some(Kept { head: text, tail: "" }),
+        Some(Cut { from, to }) => Some(Kept {
+            head: text.get(..from)?,
+            tail: text.get(to..)?,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    fn parse(text: &str) -> Result<(Kind, Option<String>, String), MessageError> {
+        Message::parse(text.as_bytes(), &Limits::DEFAULT).map(|message| {
+            let mut token = None;
+            message.presents(|text| {
+                token = Some(String::from(text));
+                true
+            });
+            assert_eq!(message.kept().len(), message.kept().to_text().len());
+            assert!(!message.kept().is_empty());
+            (message.kind(), token, String::from(message.kept().to_text()))
+        })
+    }
+
+    #[track_caller]
+    fn kept(text: &str) -> String {
+        let (_, token, kept) = parse(text).unwrap();
+        assert_eq!(token.as_deref(), Some("T"), "{text}");
+        kept
+    }
+
+    #[test]
+    fn the_token_goes_and_all_else_stays() {
+        for (frame, expected) in [
+            (r#"{"type":"text","data":"x","meta":{"authToken":"T"}}"#, r#"{"type":"text","data":"x"}"#),
+            (r#"{"meta":{"authToken":"T"},"data":1}"#, r#"{"data":1}"#),
+            (r#"{"meta":{"authToken":"T"}}"#, "{}"),
+            (r#"{"a":1,"meta":{"authToken":"T"},"b":2}"#, r#"{"a":1,"b":2}"#),
+            (r#"{"meta":{"authToken":"T","n":1}}"#, r#"{"meta":{"n":1}}"#),
+            (r#"{"meta":{"n":1,"authToken":"T"}}"#, r#"{"meta":{"n":1}}"#),
+            (r#"{"meta":{"m":0,"authToken":"T","n":1}}"#, r#"{"meta":{"m":0,"n":1}}"#),
+            (
+                " { \"a\" : 1 , \"meta\" : { \"authToken\" : \"T\" , \"n\" : 1 } } \r",
+                "{ \"a\" : 1 , \"meta\" : { \"n\" : 1 } }",
+            ),
+            ("{ \"a\" : 1 , \"meta\" : { \"authToken\" : \"T\" } , \"b\" : 2 }", "{ \"a\" : 1 , \"b\" : 2 }"),
+            ("{ \"meta\" : { \"authToken\" : \"T\" } , \"b\" : 2 }", "{ \"b\" : 2 }"),
+            ("{ \"meta\" : { \"authToken\" : \"T\" } }", "{  }"),
+        ] {
+            assert_eq!(kept(frame), expected);
+            assert!(json::is_value(expected));
+        }
+    }
+
+    #[test]
+    fn what_javascript_peers_produce_survives() {
+        for data in [
+            r#""\ud83d""#, "1e999", "123456789012345678901234567890", "-0", r#"{"__proto__":{"a":[]}}"#,
+            "[1, 2]", r#""\u0000\/""#, "\"\u{2028}\u{1f600}\"", "null",
+        ] {
+            let frame = format!(r#"{{"data":{data},"__proto__":1,"\ud83d":2,"meta":{{"authToken":"T"}}}}"#);
+            let expected = format!(r#"{{"data":{data},"__proto__":1,"\ud83d":2}}"#);
+            assert_eq!(kept(&frame), expected);
+        }
+    }
+
+    #[test]
+    fn escaped_names_and_tokens_mean_what_they_say() {
+        assert_eq!(kept(r#"{"m\u0065ta":{"auth\u0054oken":"\u0054"},"a":1}"#), r#"{"a":1}"#);
+        assert_eq!(parse(r#"{"t\u0079pe":"p\u0069ng"}"#).unwrap().0, Kind::Ping);
+        assert_eq!(parse(r#"{"type":"pingg"}"#).unwrap().0, Kind::Other);
+        assert_eq!(parse(r#"{"type":["ping"]}"#).unwrap().0, Kind::Other);
+    }
+
+    #[test]
+    fn without_a_string_token_none_is_presented_and_all_stays() {
+        for frame in [
+            "{}", r#"{"meta":null}"#, r#"{"meta":"authToken"}"#, r#"{"meta":[]}"#, r#"{"meta":{}}"#,
+            r#"{"authToken":"T"}"#, r#"{"data":{"meta":{"authToken":"T"}}}"#,
+            r#"{"meta":{"meta":{"authToken":"T"}}}"#,
+        ] {
+            let (_, token, kept) = parse(frame).unwrap();
+            assert_eq!((token, kept.as_str()), (None, frame));
+        }
+        for frame in [
+            r#"{"meta":{"authToken":7}}"#, r#"{"meta":{"authToken":null}}"#,
+            r#"{"meta":{"authToken":"\ud83d"}}"#, r#"{"meta":{"authToken":["T"]}}"#,
+        ] {
+            assert_eq!(parse(frame).unwrap().1, None, "{frame}");
+        }
+    }
+
+    #[test]
+    fn duplicates_of_interpreted_members_are_invalid() {
+        for frame in [
+            r#"{"type":"text","type":"ping"}"#, r#"{"type":"text","typ\u0065":"text"}"#,
+            r#"{"meta":{},"meta":{}}"#, r#"{"meta":null,"m\u0065ta":{}}"#,
+            r#"{"meta":{"authToken":"T","authToken":"T"}}"#,
+            r#"{"meta":{"authToken":"T","auth\u0054oken":"T"}}"#,
+        ] {
+            assert_eq!(parse(frame), Err(MessageError::Invalid), "{frame}");
+        }
+        let others = r#"{"a":1,"a":2,"meta":{"n":1,"n":2,"authToken":"T"}}"#;
+        assert_eq!(kept(others), r#"{"a":1,"a":2,"meta":{"n":1,"n":2}}"#);
+    }
+
+    #[test]
+    fn what_is_no_object() {
+        for frame in ["1", "-1.5e3", "\"ping\"", "true", "[]", " [{}] \r"] {
+            assert_eq!(parse(frame), Err(MessageError::NotAnObject), "{frame}");
+        }
+        for frame in [
+            "null", " null ", "nul", "[1", "{", "{\"a\":1}}", "{\"a\":1} {}", "\u{feff}{}", "'a'",
+            "{\"a\":\"\u{1}\"}", "{\"a\":\"\t\"}", "\u{a0}{}", "NaN", "{\"a\":}",
+        ] {
+            assert_eq!(parse(frame), Err(MessageError::Invalid), "{frame}");
+        }
+        for bytes in [&b"{\"a\":\"\xff\"}"[..], b"\xc3", b"{\"a\":\"\xed\xa0\xbd\"}"] {
+            let parsed = Message::parse(bytes, &Limits::DEFAULT);
+            assert_eq!(parsed, Err(MessageError::Invalid));
+        }
+        assert!(!format!("{} {}", MessageError::Invalid, MessageError::NotAnObject).is_empty());
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let limits = Limits::builder().max_frame_depth(128).build().unwrap();
+        let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        for member in ["data", "type", "meta"] {
+            for (levels, accepted) in [(127, true), (128, false), (20_000, false)] {
+                let frame = format!(r#"{{"{member}":{}}}"#, nested(levels));
+                let parsed = Message::parse(frame.as_bytes(), &limits);
+                assert_eq!(parsed.is_ok(), accepted, "{member} {levels}");
+            }
+        }
+        for (levels, error) in [(128, MessageError::NotAnObject), (129, MessageError::Invalid)] {
+            let frame = nested(levels);
+            assert_eq!(Message::parse(frame.as_bytes(), &limits), Err(error));
+        }
+    }
+
+    #[test]
+    fn blank_is_json_whitespace_only() {
+        assert!(is_blank(b"") && is_blank(b" \t\r"));
+        assert!(!is_blank(b"\x0b") && !is_blank(b"\xc2\xa0") && !is_blank(b"{}"));
+    }
+
+    #[test]
+    fn debug_does_not_print_the_token() {
+        let frame = br#"{"a":1,"meta":{"authToken":"secret"}}"#;
+        let shown = format!("{:?}", Message::parse(frame, &Limits::DEFAULT).unwrap());
+        assert!(shown.contains("redacted") && shown.contains("\"a\":1"), "{shown}");
+        assert!(!shown.contains("secret"));
+    }
+}

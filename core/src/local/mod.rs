@@ -1,0 +1,21 @@
+//! The local dialect: NDJSON over Unix domain sockets with capability tokens ("local.md").
+//!
+//! What is specific to the capability dialect is in the modules here; framing, output,
+//! admission and the mailbox serve any dialect.
+
+mod auth;
+pub mod capability;
+pub mod connection;
+
+pub mod inbox;
+mod json;
+pub mod message;
+pub mod record;
+
+
+pub use connection::{CloseReason, Connection, Refusal, Server};
+
+pub use inbox::{Entry, EntryId, Full, Inbox, Peer};
+pub use message::{Kept, Message};
+pub use record::{Liveness, Process, Record};
+

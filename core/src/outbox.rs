@@ -1,0 +1,190 @@
+//! Frames to bytes: what waits to be written, bounded.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::limits::Limits;
+
+/// The frame does not fit; nothing of it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OutboxFull;
+
+impl fmt::Display for OutboxFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the output queue is full")
+    }
+}
+
+impl core::error::Error for OutboxFull {}
+
+/// Memory above this is given back when the outbox runs empty, in bytes.
+const KEPT_BYTES: usize = 4_096;
+
+/// Bytes waiting to be written, oldest first. A write may take any prefix of
+/// [`Outbox::pending`]; a write that was cancelled loses nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Outbox {
+    max: usize,
+    buffer: Vec<u8>,
+    written: usize,
+}
+
+impl Outbox {
+    /// An outbox of at most `max` bytes.
+    #[must_use]
+    pub const fn new(max: usize) -> Self {
+        Self {
+            max,
+            buffer: Vec::new(),
+            written: 0,
+        }
+    }
+
+    /// The most memory that a server connection's outbox holds, in bytes: a vector that
+    /// doubles as it grows may have twice its content.
+    pub(crate) const fn worst_case_bytes(limits: &Limits) -> usize {
+        limits.max_outbox_bytes()
+    }
+
+    /// Adds `parts` as one run of bytes, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`OutboxFull`] when they do not fit; the outbox is unchanged.
+    pub fn push(&mut self, parts: &[&[u8]]) -> Result<(), OutboxFull> {
+        let length = parts
+            .iter()
+            .fold(0_usize, |sum, part| sum.saturating_add(part.len()));
+        if length > self.room() {
+            return Err(OutboxFull);
+        }
+        self.reserve(length);
+        for part in parts {
+            self.buffer.extend_from_slice(part);
+        }
+        Ok(())
+    }
+
+    /// How many bytes still fit.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        self.max.saturating_sub(self.len())
+    }
+
+    /// How many bytes are waiting.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.buffer.len().saturating_sub(self.written)
+    }
+
+    /// Whether nothing is waiting.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All that is waiting.
+    #[must_use]
+    pub fn pending(&self) -> &[u8] {
+        self.buffer.get(self.written..).unwrap_or_default()
+    }
+
+    /// Takes the first `n` bytes of [`Outbox::pending`] as written. More than it had are not
+    /// counted.
+    pub fn consume(&mut self, n: usize) {
+        debug_assert!(n <= self.len());
+        self.written = self.written.saturating_add(n).min(self.buffer.len());
+        if self.written == self.buffer.len() {
+            self.written = 0;
+            self.buffer.clear();
+            self.buffer.shrink_to(KEPT_BYTES);
+        }
+    }
+
+    /// Forgets all that is waiting.
+    pub fn discard(&mut self) {
+        self.buffer = Vec::new();
+        self.written = 0;
+    }
+
+    /// Makes room behind what is waiting: by moving it to the front when that frees at least
+    /// half the buffer, else by growing, never beyond `max`.
+    fn reserve(&mut self, length: usize) {
+        let needed = self.buffer.len().saturating_add(length);
+        if needed <= self.buffer.capacity() {
+            return;
+        }
+        if self.written > 0 && (self.written >= self.buffer.len() / 2 || needed > self.max) {
+            self.buffer.drain(..self.written);
+            self.written = 0;
+        }
+        let needed = self.buffer.len().saturating_add(length);
+        let capacity = self.buffer.capacity();
+        if needed > capacity {
+            let target = capacity
+                .saturating_mul(2)
+                .clamp(needed, self.max.max(needed));
+            self.buffer
+                .reserve_exact(target.saturating_sub(self.buffer.len()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_out_in_order_whatever_the_writes() {
+        for step in 1..=7 {
+            let mut outbox = Outbox::new(64);
+            let (mut expected, mut got) = (Vec::new(), Vec::new());
+            for round in 0..200_u8 {
+                let part = [round; 5];
+                if outbox.push(&[&part, b"\n"]).is_ok() {
+                    expected.extend_from_slice(&part);
+                    expected.push(b'\n');
+                }
+                let n = outbox.pending().len().min(step);
+                got.extend_from_slice(&outbox.pending()[..n]);
+                outbox.consume(n);
+                assert!(outbox.buffer.capacity() <= 64);
+            }
+            got.extend_from_slice(outbox.pending());
+            assert_eq!(got, expected, "step {step}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_changes_nothing() {
+        let mut outbox = Outbox::new(8);
+        assert_eq!(outbox.push(&[b"12345", b"678"]), Ok(()));
+        assert_eq!(outbox.room(), 0);
+        let before = outbox.clone();
+        assert_eq!(outbox.push(&[b"9"]), Err(OutboxFull));
+        assert_eq!(outbox, before);
+        outbox.consume(1);
+        assert_eq!(outbox.push(&[b"99"]), Err(OutboxFull));
+        assert_eq!(outbox.push(&[b"9"]), Ok(()));
+        assert_eq!(outbox.pending(), b"23456789");
+        assert_eq!(outbox.len(), 8);
+        assert!(!outbox.is_empty());
+        assert_eq!(alloc::format!("{OutboxFull}"), "the output queue is full");
+    }
+
+    #[test]
+    fn memory_stays_bounded_and_is_given_back() {
+        let mut outbox = Outbox::new(65_536);
+        while outbox.push(&[&[b'x'; 100]]).is_ok() {
+            assert!(outbox.buffer.capacity() <= 65_536);
+        }
+        assert!(outbox.room() < 100);
+        outbox.consume(outbox.len());
+        assert!(outbox.is_empty());
+        assert!(outbox.buffer.capacity() <= KEPT_BYTES);
+        outbox.push(&[b"y"]).unwrap();
+        outbox.discard();
+        assert_eq!(outbox.buffer.capacity(), 0);
+        assert_eq!(outbox.pending(), b"");
+    }
+}
