@@ -109,7 +109,9 @@ impl Admission {
             None => None,
             Some(Some(id)) => Some(self.evict(id)),
             Some(None) => {
-                let id = self.may_linger().then(|| self.enter(peer, Standing::Refused));
+                let id = self
+                    .may_linger()
+                    .then(|| self.enter(peer, Standing::Refused));
                 return Err(Refused { id });
             }
         };
@@ -234,11 +236,31 @@ mod tests {
         let second = admission.admit(2).unwrap();
         assert_eq!(second.evicted, None);
         let third = admission.admit(3).unwrap();
-        assert_eq!(third.evicted, Some(Evicted { id: first, may_linger: true }));
+        assert_eq!(
+            third.evicted,
+            Some(Evicted {
+                id: first,
+                may_linger: true
+            })
+        );
         let fourth = admission.admit(4).unwrap();
-        let evicted = Evicted { id: second.id, may_linger: false };
-        assert_eq!(fourth.evicted, Some(evicted), "the places of the refused are bounded too");
-        assert_eq!((admission.served(), admission.unauthenticated(), admission.refused()), (2, 2, 1));
+        let evicted = Evicted {
+            id: second.id,
+            may_linger: false,
+        };
+        assert_eq!(
+            fourth.evicted,
+            Some(evicted),
+            "the places of the refused are bounded too"
+        );
+        assert_eq!(
+            (
+                admission.served(),
+                admission.unauthenticated(),
+                admission.refused()
+            ),
+            (2, 2, 1)
+        );
         // An evicted client that authenticates late is not served after all.
         admission.handle_authenticated(first);
         assert_eq!(admission.refused(), 1);
@@ -251,7 +273,10 @@ mod tests {
         let mut admission = admission();
         let ids = [1, 2, 3, 4].map(|peer| authenticated(&mut admission, peer));
         let refused = admission.admit(5).unwrap_err();
-        assert!(refused.id.is_some(), "the first refused client may read why");
+        assert!(
+            refused.id.is_some(),
+            "the first refused client may read why"
+        );
         assert_eq!(admission.admit(5), Err(Refused { id: None }));
         assert_eq!(admission.served(), 4);
         admission.release(refused.id.unwrap());

@@ -21,7 +21,11 @@ pub(crate) struct Decimal {
 impl Decimal {
     pub(crate) fn new(value: u64) -> Self {
         let digits = fixed::<20>(value);
-        let zeros = digits.iter().take(19).take_while(|digit| **digit == b'0').count();
+        let zeros = digits
+            .iter()
+            .take(19)
+            .take_while(|digit| **digit == b'0')
+            .count();
         Self { digits, zeros }
     }
 

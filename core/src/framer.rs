@@ -38,7 +38,12 @@ impl FrameTooLong {
 
 impl fmt::Display for FrameTooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NDJSON frame exceeded {} bytes ({})", self.limit, self.seen())
+        write!(
+            f,
+            "NDJSON frame exceeded {} bytes ({})",
+            self.limit,
+            self.seen()
+        )
     }
 }
 
@@ -112,7 +117,8 @@ impl Framer {
     /// [`FrameTooLong`] once a frame has more bytes than allowed, whether or not its newline
     /// came; and ever after.
     pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameTooLong> {
-        self.next_range().map(|found| found.map(|range| self.frame(range)))
+        self.next_range()
+            .map(|found| found.map(|range| self.frame(range)))
     }
 
     /// Where the next complete frame stands; valid until the next call with `&mut self`.

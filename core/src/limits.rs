@@ -252,7 +252,11 @@ mod tests {
                 let mut builder = Limits::builder();
                 builder.set(name, value).unwrap();
                 match builder.build() {
-                    Err(LimitsError::OutOfRange { name: found, min, max }) => {
+                    Err(LimitsError::OutOfRange {
+                        name: found,
+                        min,
+                        max,
+                    }) => {
                         assert_eq!(found, *name);
                         (min, max)
                     }
@@ -293,7 +297,13 @@ mod tests {
             let mut builder = Limits::builder();
             builder.set(bound, 65_535).unwrap();
             let error = builder.build().unwrap_err();
-            assert_eq!(error, LimitsError::Inverted { name: "max_frame_bytes", bound });
+            assert_eq!(
+                error,
+                LimitsError::Inverted {
+                    name: "max_frame_bytes",
+                    bound
+                }
+            );
             assert!(format!("{error}").contains(bound));
             builder.set(bound, 65_536).unwrap();
             assert!(builder.build().is_ok());
@@ -309,13 +319,23 @@ mod tests {
             144 * each + Inbox::worst_case_bytes(&limits)
         );
         // Stated in the README: 24 MiB with the defaults.
-        assert!(limits.worst_case_bytes() < 24 << 20, "{}", limits.worst_case_bytes());
+        assert!(
+            limits.worst_case_bytes() < 24 << 20,
+            "{}",
+            limits.worst_case_bytes()
+        );
     }
 
     #[test]
     fn errors_name_the_limit() {
         let error = Limits::builder().max_clients(0).build().unwrap_err();
-        assert_eq!(format!("{error}"), "max_clients must be between 1 and 65536");
-        assert_eq!(format!("{}", LimitsError::Unknown), "there is no such limit");
+        assert_eq!(
+            format!("{error}"),
+            "max_clients must be between 1 and 65536"
+        );
+        assert_eq!(
+            format!("{}", LimitsError::Unknown),
+            "there is no such limit"
+        );
     }
 }

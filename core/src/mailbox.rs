@@ -268,13 +268,19 @@ mod tests {
         push(&mailbox).unwrap();
         assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
         assert_eq!(mailbox.poll_pending(None, &mut context), Poll::Ready(true));
-        assert_eq!(mailbox.poll_pending(Some(first), &mut context), Poll::Ready(true));
+        assert_eq!(
+            mailbox.poll_pending(Some(first), &mut context),
+            Poll::Ready(true)
+        );
         let second = EntryId::parse("uds-2");
         assert_eq!(mailbox.poll_pending(second, &mut context), Poll::Pending);
         mailbox.close();
         assert_eq!(wakes.0.load(Ordering::SeqCst), 2);
         assert_eq!(mailbox.poll_pending(None, &mut context), Poll::Ready(true));
-        assert_eq!(mailbox.poll_pending(second, &mut context), Poll::Ready(false));
+        assert_eq!(
+            mailbox.poll_pending(second, &mut context),
+            Poll::Ready(false)
+        );
     }
 
     #[test]
@@ -302,15 +308,27 @@ mod tests {
         assert_eq!(push(&mailbox), Err(Rejected::Full(Full::Entries)));
         mailbox.close();
         assert_eq!(push(&mailbox), Err(Rejected::Closed));
-        assert!(alloc::format!("{} {}", Rejected::Closed, Rejected::Full(Full::Bytes)).contains("closed"));
+        assert!(
+            alloc::format!("{} {}", Rejected::Closed, Rejected::Full(Full::Bytes))
+                .contains("closed")
+        );
         assert_eq!(mailbox.drain().len(), 1);
     }
 
     #[test]
     fn the_gate_is_the_admission_book() {
-        let gate = Gate::new(&Limits::builder().max_clients(1).max_unauthenticated_clients(1).build().unwrap());
+        let gate = Gate::new(
+            &Limits::builder()
+                .max_clients(1)
+                .max_unauthenticated_clients(1)
+                .build()
+                .unwrap(),
+        );
         let first = gate.admit(1).unwrap().id;
-        assert_eq!((gate.served(), gate.unauthenticated(), gate.refused()), (1, 1, 0));
+        assert_eq!(
+            (gate.served(), gate.unauthenticated(), gate.refused()),
+            (1, 1, 0)
+        );
         gate.handle_authenticated(first);
         assert_eq!(gate.unauthenticated(), 0);
         let refused = gate.admit(2).unwrap_err();

@@ -3,6 +3,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use zeroize::Zeroize;
+
 use crate::limits::Limits;
 
 /// The frame does not fit; nothing of it was taken.
@@ -22,6 +24,8 @@ const KEPT_BYTES: usize = 4_096;
 
 /// Bytes waiting to be written, oldest first. A write may take any prefix of
 /// [`Outbox::pending`]; a write that was cancelled loses nothing.
+///
+/// What it held is wiped when its memory is given back: a client's frames carry the token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outbox {
     max: usize,
@@ -40,8 +44,8 @@ impl Outbox {
         }
     }
 
-    /// The most memory that a server connection's outbox holds, in bytes: a vector that
-    /// doubles as it grows may have twice its content.
+    /// The most memory that a server connection's outbox holds, in bytes, but for the room that
+    /// its one error frame may take.
     pub(crate) const fn worst_case_bytes(limits: &Limits) -> usize {
         limits.max_outbox_bytes()
     }
@@ -97,36 +101,44 @@ impl Outbox {
         if self.written == self.buffer.len() {
             self.written = 0;
             self.buffer.clear();
-            self.buffer.shrink_to(KEPT_BYTES);
+            if self.buffer.capacity() > KEPT_BYTES {
+                self.discard();
+            }
         }
     }
 
     /// Forgets all that is waiting.
     pub fn discard(&mut self) {
+        self.buffer.zeroize();
         self.buffer = Vec::new();
         self.written = 0;
     }
 
-    /// Makes room behind what is waiting: by moving it to the front when that frees at least
-    /// half the buffer, else by growing, never beyond `max`.
+    /// Makes room behind what is waiting: by moving it to the front where that frees at least
+    /// half the buffer or where the buffer cannot grow, else by growing, never beyond `max`.
     fn reserve(&mut self, length: usize) {
-        let needed = self.buffer.len().saturating_add(length);
-        if needed <= self.buffer.capacity() {
+        let capacity = self.buffer.capacity();
+        if self.buffer.len().saturating_add(length) <= capacity {
             return;
         }
-        if self.written > 0 && (self.written >= self.buffer.len() / 2 || needed > self.max) {
+        let needed = self.len().saturating_add(length);
+        if needed <= capacity && (self.written >= self.len() || capacity >= self.max) {
             self.buffer.drain(..self.written);
-            self.written = 0;
+        } else {
+            let size = capacity.saturating_mul(2).clamp(needed, self.max);
+            let mut grown = Vec::new();
+            grown.reserve_exact(size);
+            grown.extend_from_slice(self.pending());
+            self.buffer.zeroize();
+            self.buffer = grown;
         }
-        let needed = self.buffer.len().saturating_add(length);
-        let capacity = self.buffer.capacity();
-        if needed > capacity {
-            let target = capacity
-                .saturating_mul(2)
-                .clamp(needed, self.max.max(needed));
-            self.buffer
-                .reserve_exact(target.saturating_sub(self.buffer.len()));
-        }
+        self.written = 0;
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.buffer.zeroize();
     }
 }
 

@@ -136,13 +136,19 @@ mod tests {
             Token::parse(&"a".repeat(1_025)).unwrap_err(),
             TokenError::TooLong
         );
-        assert_eq!(Token::parse(&"a".repeat(1_024)).unwrap().expose().len(), 1_024);
+        assert_eq!(
+            Token::parse(&"a".repeat(1_024)).unwrap().expose().len(),
+            1_024
+        );
         assert!(format!("{}", TokenError::TooLong).contains("1024"));
         assert!(format!("{}", TokenError::Empty).contains("empty"));
     }
 
     #[test]
     fn debug_does_not_print_it() {
-        assert_eq!(format!("{:?}", Token::parse("secret").unwrap()), "Token(redacted)");
+        assert_eq!(
+            format!("{:?}", Token::parse("secret").unwrap()),
+            "Token(redacted)"
+        );
     }
 }

@@ -111,7 +111,10 @@ mod tests {
 
     #[test]
     fn takes_what_a_reader_of_the_dialect_takes() {
-        assert_eq!(parsed(r#"{"authToken":"x","socketPath":"/s","more":1}"#).as_deref(), Ok("x"));
+        assert_eq!(
+            parsed(r#"{"authToken":"x","socketPath":"/s","more":1}"#).as_deref(),
+            Ok("x")
+        );
         assert_eq!(
             parsed("{\"socketPath\":\"\\u002fs\",\"authToken\":\"a\\u0062\"}\n").as_deref(),
             Ok("ab")

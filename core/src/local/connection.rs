@@ -59,7 +59,11 @@ impl Server {
 
     /// The most bytes that the answer to one frame takes.
     fn max_reply_bytes(&self) -> usize {
-        let pong = self.pong_head.len().saturating_add(TS_BYTES).saturating_add(3);
+        let pong = self
+            .pong_head
+            .len()
+            .saturating_add(TS_BYTES)
+            .saturating_add(3);
         pong.max(MAX_OK_BYTES)
     }
 }
@@ -201,7 +205,9 @@ impl Connection {
     /// A connection accepted at `now`.
     #[must_use]
     pub fn new(limits: &Limits, now: Instant) -> Self {
-        let room = limits.max_outbox_bytes().saturating_add(ERROR_RESERVE_BYTES);
+        let room = limits
+            .max_outbox_bytes()
+            .saturating_add(ERROR_RESERVE_BYTES);
         Self {
             framer: Framer::new(limits),
             talk: Talk {
@@ -221,7 +227,10 @@ impl Connection {
     /// or output written. In a closing connection what is read is thrown away.
     pub fn spare_mut(&mut self) -> &mut [u8] {
         match self.talk.state {
-            State::Open { input: Input::Reading, .. } => self.framer.spare_mut(),
+            State::Open {
+                input: Input::Reading,
+                ..
+            } => self.framer.spare_mut(),
             State::Closing { ended: false, .. } => {
                 self.framer = Framer::new(&self.talk.limits);
                 self.framer.spare_mut()
@@ -232,7 +241,11 @@ impl Connection {
 
     /// `n` bytes were read into [`Connection::spare_mut`]. Moves the idle deadline.
     pub fn handle_input(&mut self, n: usize, now: Instant) {
-        if let State::Open { input: Input::Reading, .. } = self.talk.state {
+        if let State::Open {
+            input: Input::Reading,
+            ..
+        } = self.talk.state
+        {
             self.framer.commit(n);
             self.talk.handle_activity(n, now);
         }
@@ -287,10 +300,19 @@ impl Connection {
         wall: UnixTime,
     ) -> Option<Event<'_>> {
         let Self { framer, talk } = self;
-        let State::Open { auth, input, enqueuing: false, .. } = &mut talk.state else {
+        let State::Open {
+            auth,
+            input,
+            enqueuing: false,
+            ..
+        } = &mut talk.state
+        else {
             return None;
         };
-        let room = talk.limits.max_outbox_bytes().saturating_sub(talk.outbox.len());
+        let room = talk
+            .limits
+            .max_outbox_bytes()
+            .saturating_sub(talk.outbox.len());
         if room < server.max_reply_bytes() {
             return None;
         }
@@ -316,7 +338,11 @@ impl Connection {
     /// Tells what became of the message of the last [`Event::MessageReceived`]: its id, or
     /// `None` when the inbox did not take it. Without such an event it does nothing.
     pub fn handle_enqueued(&mut self, id: Option<EntryId>, now: Instant, wall: UnixTime) {
-        let State::Open { enqueuing: enqueuing @ true, .. } = &mut self.talk.state else {
+        let State::Open {
+            enqueuing: enqueuing @ true,
+            ..
+        } = &mut self.talk.state
+        else {
             return;
         };
         *enqueuing = false;
@@ -348,11 +374,17 @@ impl Connection {
     /// What the transport is to do next, each thing once.
     pub fn poll_action(&mut self) -> Option<Action> {
         match &mut self.talk.state {
-            State::Closing { finished: finished @ false, .. } if self.talk.outbox.is_empty() => {
+            State::Closing {
+                finished: finished @ false,
+                ..
+            } if self.talk.outbox.is_empty() => {
                 *finished = true;
                 Some(Action::FinishOutput)
             }
-            State::Closed { hung_up: hung_up @ false, .. } => {
+            State::Closed {
+                hung_up: hung_up @ false,
+                ..
+            } => {
                 *hung_up = true;
                 Some(Action::Hangup)
             }
@@ -364,9 +396,10 @@ impl Connection {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.talk.state {
-            State::Open { auth, idle, .. } => {
-                Some(auth.poll_timeout().map_or(*idle, |deadline| deadline.min(*idle)))
-            }
+            State::Open { auth, idle, .. } => Some(
+                auth.poll_timeout()
+                    .map_or(*idle, |deadline| deadline.min(*idle)),
+            ),
             State::Closing { deadline, .. } => Some(*deadline),
             State::Closed { .. } => None,
         }
@@ -381,7 +414,9 @@ impl Connection {
             State::Open { idle, .. } if now >= *idle => {
                 self.talk.refuse(Refusal::IdleTimeout, now, wall);
             }
-            State::Closing { deadline, reason, .. } if now >= *deadline => self.talk.close(*reason),
+            State::Closing {
+                deadline, reason, ..
+            } if now >= *deadline => self.talk.close(*reason),
             State::Open { .. } | State::Closing { .. } | State::Closed { .. } => {}
         }
     }
@@ -444,7 +479,13 @@ impl Talk {
         };
         let text = json::quoted(&refusal.to_string());
         let head = br#"{"type":"error","data":"#;
-        self.reply(&[head, text.as_bytes(), br#","ts":""#, &wall.iso8601(), b"\"}\n"]);
+        self.reply(&[
+            head,
+            text.as_bytes(),
+            br#","ts":""#,
+            &wall.iso8601(),
+            b"\"}\n",
+        ]);
         let ended = matches!(input, Input::Ended(_));
         self.begin_closing(CloseReason::Refused(refusal), ended, now);
     }
@@ -460,13 +501,22 @@ impl Talk {
     fn begin_closing(&mut self, reason: CloseReason, ended: bool, now: Instant) {
         if let State::Open { .. } = self.state {
             let deadline = now.after(self.limits.closing_timeout());
-            self.state = State::Closing { reason, deadline, ended, finished: false };
+            self.state = State::Closing {
+                reason,
+                deadline,
+                ended,
+                finished: false,
+            };
             self.close_if_done();
         }
     }
 
     fn close_if_done(&mut self) {
-        if let State::Closing { reason, ended: true, .. } = self.state
+        if let State::Closing {
+            reason,
+            ended: true,
+            ..
+        } = self.state
             && self.outbox.is_empty()
         {
             self.close(reason);
@@ -474,7 +524,10 @@ impl Talk {
     }
 
     fn close(&mut self, reason: CloseReason) {
-        self.state = State::Closed { reason, hung_up: false };
+        self.state = State::Closed {
+            reason,
+            hung_up: false,
+        };
         self.outbox.discard();
     }
 }
@@ -503,4 +556,40 @@ fn authorised<'a>(
     auth.handle_message(&message, &server.token)
         .map_err(|NotAuthorized| Refusal::Unauthorized)?;
     Ok(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_without_room_ends_the_connection() {
+        let mut connection = Connection::new(&Limits::DEFAULT, Instant::ORIGIN);
+        connection.talk.outbox = Outbox::new(1);
+        connection.talk.reply(&[b"12"]);
+        assert_eq!(connection.close_reason(), Some(CloseReason::Internal));
+        assert_eq!(connection.poll_action(), Some(Action::Hangup));
+    }
+
+    #[test]
+    fn the_longest_replies_fit_their_bounds() {
+        let mut connection = Connection::new(&Limits::DEFAULT, Instant::ORIGIN);
+        if let State::Open { enqueuing, .. } = &mut connection.talk.state {
+            *enqueuing = true;
+        }
+        let id = EntryId::parse("uds-18446744073709551615");
+        connection.handle_enqueued(id, Instant::ORIGIN, UnixTime::EPOCH);
+        assert!(
+            connection.pending().len() <= MAX_OK_BYTES,
+            "{}",
+            connection.pending().len()
+        );
+        let too_long = FrameTooLong { limit: 16_777_216 };
+        let before = connection.pending().len();
+        let refusal = Refusal::FrameTooLong(too_long);
+        connection
+            .talk
+            .refuse(refusal, Instant::ORIGIN, UnixTime::EPOCH);
+        assert!(connection.pending().len() - before <= ERROR_RESERVE_BYTES);
+    }
 }

@@ -1,0 +1,776 @@
+//! The client's side of one connection: many sends pipelined, each answered by its deadline
+//! (local.md §4).
+//!
+//! ```text
+//!   Open ── error frame, bad response, end of input, broken, a deadline ──> Closed { failure }
+//!    │  send / ping: pending, first in first out
+//!    │  response: the oldest pending send is accepted; pong: the oldest pending ping is answered
+//!    └─ any other object: skipped
+//! ```
+//!
+//! Answers come in the order of the requests, so a `response` that meets a ping at the head of
+//! the queue, or a `pong` that meets a send, belongs to nothing and is skipped too.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use core::fmt;
+
+use super::json;
+use super::message::is_blank;
+use crate::framer::Framer;
+use crate::limits::Limits;
+use crate::outbox::Outbox;
+use crate::time::{Instant, UnixTime};
+use crate::token::Token;
+
+/// One request of an exchange, numbered from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SendId(u64);
+
+/// A message to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Draft<'a> {
+    /// Its `type`.
+    pub kind: &'a str,
+    /// Its `data`.
+    pub data: Data<'a>,
+    /// Its `from`: where the sender itself listens, if it does.
+    pub from: Option<&'a str>,
+}
+
+/// The `data` of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Data<'a> {
+    /// A string.
+    Text(&'a str),
+    /// Any value, as JSON on one line. It is checked before it is sent.
+    Json(&'a str),
+}
+
+/// Why a request is not taken; the exchange is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SendError {
+    /// Too many requests wait for their answers, or too many bytes for being written. Room
+    /// comes with the next outcome or write.
+    Full,
+    /// The frame would be longer than any server takes.
+    TooLong {
+        /// Its length in bytes, newline aside.
+        bytes: usize,
+        /// The longest allowed.
+        limit: usize,
+    },
+    /// [`Data::Json`] is not one JSON value on one line.
+    NotJson,
+    /// The connection has ended.
+    Closed(Failure),
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("too many messages wait for their answers"),
+            Self::TooLong { bytes, limit } => {
+                write!(
+                    f,
+                    "the message takes {bytes} bytes; a frame may have {limit}"
+                )
+            }
+            Self::NotJson => f.write_str("the data is not one JSON value on one line"),
+            Self::Closed(failure) => failure.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SendError {}
+
+/// Why a request was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The server refused it; [`Exchange::refusal`] has its words.
+    Refused,
+    /// A violation: a line from the server is not a JSON object.
+    InvalidResponse,
+    /// A violation: a line from the server is longer than a frame may be.
+    ResponseTooLong,
+    /// The server ended the connection.
+    EndedBeforeResponse,
+    /// The deadline passed.
+    TimedOut,
+    /// The transport failed.
+    Broken,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "refused by the peer",
+            Self::InvalidResponse => "invalid response",
+            Self::ResponseTooLong => "response too long",
+            Self::EndedBeforeResponse => "ended before response",
+            Self::TimedOut => "timed out",
+            Self::Broken => "connection broken",
+        })
+    }
+}
+
+impl core::error::Error for Failure {}
+
+/// What became of one request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Outcome {
+    /// The request.
+    pub id: SendId,
+    /// The answer, or why there is none.
+    pub result: Result<Answer, Failure>,
+    /// Whether all of it was written. Without an answer, a request that was written may have
+    /// been taken; one that was not written was not.
+    pub written: bool,
+}
+
+/// A server's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// The message was taken, under the id that the server gave, if it gave one.
+    Accepted(Option<Box<str>>),
+    /// The ping was answered.
+    Pong,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Asked {
+    Message,
+    Ping,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Pending {
+    id: SendId,
+    asked: Asked,
+    deadline: Instant,
+    /// How many bytes had to be written, from the beginning, to have all of it written.
+    end: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum State {
+    Open,
+    Closed(Failure),
+}
+
+/// One connection of a client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Exchange {
+    limits: Limits,
+    framer: Framer,
+    outbox: Outbox,
+    pending: VecDeque<Pending>,
+    last: u64,
+    queued_bytes: u64,
+    written_bytes: u64,
+    refusal: Option<Box<str>>,
+    state: State,
+}
+
+impl Exchange {
+    /// An exchange over a connection that is just open.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        let room = limits
+            .max_outbox_bytes()
+            .saturating_add(limits.max_frame_bytes());
+        Self {
+            limits: *limits,
+            framer: Framer::new(limits),
+            outbox: Outbox::new(room),
+            pending: VecDeque::new(),
+            last: 0,
+            queued_bytes: 0,
+            written_bytes: 0,
+            refusal: None,
+            state: State::Open,
+        }
+    }
+
+    /// Queues a message. Changes [`Exchange::poll_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; the exchange is unchanged.
+    pub fn send(
+        &mut self,
+        draft: Draft<'_>,
+        token: &Token,
+        now: Instant,
+        wall: UnixTime,
+    ) -> Result<SendId, SendError> {
+        let kind = json::quoted(draft.kind);
+        let text;
+        let data = match draft.data {
+            Data::Text(plain) => {
+                text = json::quoted(plain);
+                text.as_str()
+            }
+            Data::Json(raw) if json::is_value(raw) && !raw.contains('\n') => raw,
+            Data::Json(_) => return Err(SendError::NotJson),
+        };
+        let from = draft.from.map(json::quoted).unwrap_or_default();
+        let from_key = if from.is_empty() { "" } else { r#","from":"# };
+        let parts = [r#"{"type":"#, &kind, r#","data":"#, data];
+        let from = [from_key, from.as_str()];
+        self.enqueue(Asked::Message, &parts, &from, token, now, wall)
+    }
+
+    /// Queues a ping. Changes [`Exchange::poll_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; the exchange is unchanged.
+    pub fn ping(
+        &mut self,
+        token: &Token,
+        now: Instant,
+        wall: UnixTime,
+    ) -> Result<SendId, SendError> {
+        self.enqueue(Asked::Ping, &[r#"{"type":"ping""#], &[], token, now, wall)
+    }
+
+    /// Where the next bytes of the server go. Empty means: do not read before the outcomes were
+    /// polled.
+    pub fn spare_mut(&mut self) -> &mut [u8] {
+        match self.state {
+            State::Open => self.framer.spare_mut(),
+            State::Closed(_) => &mut [],
+        }
+    }
+
+    /// `n` bytes were read into [`Exchange::spare_mut`].
+    pub fn handle_input(&mut self, n: usize) {
+        if self.state == State::Open {
+            self.framer.commit(n);
+        }
+    }
+
+    /// The server ended its output. To be told after the outcomes of what came before were
+    /// polled; what is still unanswered then is not going to be.
+    pub fn handle_end_of_input(&mut self) {
+        self.close(Failure::EndedBeforeResponse);
+    }
+
+    /// The transport failed.
+    pub fn handle_broken(&mut self) {
+        self.close(Failure::Broken);
+    }
+
+    /// All bytes that wait to be written.
+    #[must_use]
+    pub fn pending(&self) -> &[u8] {
+        self.outbox.pending()
+    }
+
+    /// The first `n` bytes of [`Exchange::pending`] were written.
+    pub fn handle_output(&mut self, n: usize) {
+        let before = self.outbox.len();
+        self.outbox.consume(n);
+        let written = before.saturating_sub(self.outbox.len());
+        self.written_bytes = self
+            .written_bytes
+            .saturating_add(u64::try_from(written).unwrap_or(0));
+    }
+
+    /// The next outcome, in the order of the requests; `None` when all that came is used up.
+    /// Every request gets exactly one. Changes [`Exchange::poll_timeout`].
+    pub fn poll_outcome(&mut self) -> Option<Outcome> {
+        while self.state == State::Open {
+            let response = match self.framer.next_frame() {
+                Ok(None) => return None,
+                Ok(Some(frame)) if is_blank(frame) => continue,
+                Ok(Some(frame)) => Response::parse(frame),
+                Err(_) => Err(Failure::ResponseTooLong),
+            };
+            match response {
+                Ok(Response::Accepted(id)) if self.head_asked(Asked::Message) => {
+                    return self.finish_head(Ok(Answer::Accepted(id)));
+                }
+                Ok(Response::Pong) if self.head_asked(Asked::Ping) => {
+                    return self.finish_head(Ok(Answer::Pong));
+                }
+                Ok(Response::Accepted(_) | Response::Pong | Response::Unknown) => {}
+                Ok(Response::Error(text)) => {
+                    self.refusal = Some(text);
+                    self.close(Failure::Refused);
+                    // What stands behind the refused request was never looked at.
+                    let refused = self.finish_head(Err(Failure::Refused));
+                    self.state = State::Closed(Failure::EndedBeforeResponse);
+                    return refused;
+                }
+                Err(failure) => self.close(failure),
+            }
+        }
+        match self.state {
+            State::Open => None,
+            State::Closed(failure) => self.finish_head(Err(failure)),
+        }
+    }
+
+    /// The words of the error frame that ended the exchange, if one did. They are the peer's:
+    /// untrusted.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
+    /// Whether the exchange has ended: nothing is to be read, written or sent any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state != State::Open
+    }
+
+    /// How many requests wait for their outcomes.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// When [`Exchange::handle_timeout`] is due; `None` when nothing is unanswered.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Open => self.pending.iter().map(|pending| pending.deadline).min(),
+            State::Closed(_) => None,
+        }
+    }
+
+    /// Ends the exchange when a request waited too long by `now`: answers come in order, so
+    /// nothing behind it can be told apart any more.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_some_and(|deadline| now >= deadline) {
+            self.close(Failure::TimedOut);
+        }
+    }
+
+    fn enqueue(
+        &mut self,
+        asked: Asked,
+        head: &[&str],
+        from: &[&str],
+        token: &Token,
+        now: Instant,
+        wall: UnixTime,
+    ) -> Result<SendId, SendError> {
+        if let State::Closed(failure) = self.state {
+            return Err(SendError::Closed(failure));
+        }
+        let stamp = wall.iso8601();
+        let secret = zeroize::Zeroizing::new(json::quoted(token.expose()));
+        let parts = || {
+            let head = head.iter().map(|part| part.as_bytes());
+            let from = from.iter().map(|part| part.as_bytes());
+            head.chain([&br#","ts":""#[..], &stamp, b"\""])
+                .chain(from)
+                .chain([&br#","meta":{"authToken":"#[..], secret.as_bytes(), b"}}\n"])
+        };
+        let length = parts().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
+        let (bytes, limit) = (length.saturating_sub(1), self.limits.max_frame_bytes());
+        if bytes > limit {
+            return Err(SendError::TooLong { bytes, limit });
+        }
+        if self.pending.len() >= self.limits.max_pending_sends() || length > self.outbox.room() {
+            return Err(SendError::Full);
+        }
+        for part in parts() {
+            self.outbox.push(&[part]).map_err(|_| SendError::Full)?;
+        }
+        self.last = self.last.saturating_add(1);
+        self.queued_bytes = self
+            .queued_bytes
+            .saturating_add(u64::try_from(length).unwrap_or(0));
+        let patience = match asked {
+            Asked::Message => self.limits.send_timeout(),
+            Asked::Ping => self.limits.ping_timeout(),
+        };
+        self.pending.push_back(Pending {
+            id: SendId(self.last),
+            asked,
+            deadline: now.after(patience),
+            end: self.queued_bytes,
+        });
+        Ok(SendId(self.last))
+    }
+
+    fn head_asked(&self, asked: Asked) -> bool {
+        self.pending.front().is_some_and(|head| head.asked == asked)
+    }
+
+    fn finish_head(&mut self, result: Result<Answer, Failure>) -> Option<Outcome> {
+        let head = self.pending.pop_front()?;
+        Some(Outcome {
+            id: head.id,
+            result,
+            written: head.end <= self.written_bytes,
+        })
+    }
+
+    fn close(&mut self, failure: Failure) {
+        if self.state == State::Open {
+            self.state = State::Closed(failure);
+            self.framer.discard();
+            self.outbox.discard();
+        }
+    }
+}
+
+/// One line of a server.
+enum Response {
+    Accepted(Option<Box<str>>),
+    Error(Box<str>),
+    Pong,
+    Unknown,
+}
+
+impl Response {
+    /// The last of duplicate members counts: nobody else decides on this line.
+    fn parse(frame: &[u8]) -> Result<Self, Failure> {
+        let text = core::str::from_utf8(frame).map_err(|_| Failure::InvalidResponse)?;
+        let (mut kind, mut data, mut meta) = (None, None, None);
+        json::members(text, |member| {
+            for (name, slot) in [
+                ("type", &mut kind),
+                ("data", &mut data),
+                ("meta", &mut meta),
+            ] {
+                if json::is(member.key, name) {
+                    *slot = Some(member.value);
+                }
+            }
+            true
+        })
+        .map_err(|_| Failure::InvalidResponse)?;
+        Ok(match kind.and_then(json::string).as_deref() {
+            Some("response") => Self::Accepted(meta.and_then(entry_id)),
+            Some("error") => {
+                let words = data.and_then(json::string).unwrap_or_default();
+                Self::Error(Box::from(words))
+            }
+            Some("pong") => Self::Pong,
+            Some(_) | None => Self::Unknown,
+        })
+    }
+}
+
+/// The string `id` of the raw object `meta`.
+fn entry_id(meta: &str) -> Option<Box<str>> {
+    let mut id = None;
+    json::members(meta, |member| {
+        if json::is(member.key, "id") {
+            id = json::string(member.value).map(|text| String::from(text).into_boxed_str());
+        }
+        true
+    })
+    .ok()?;
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::vec::Vec;
+
+    const NOW: Instant = Instant::from_nanos(1_000);
+
+    fn exchange() -> Exchange {
+        Exchange::new(&Limits::builder().max_pending_sends(3).build().unwrap())
+    }
+
+    fn token() -> Token {
+        Token::parse("T\"").unwrap()
+    }
+
+    fn text(data: &str) -> Draft<'_> {
+        Draft {
+            kind: "text",
+            data: Data::Text(data),
+            from: None,
+        }
+    }
+
+    fn send(exchange: &mut Exchange, draft: Draft<'_>) -> Result<SendId, SendError> {
+        exchange.send(draft, &token(), NOW, UnixTime::EPOCH)
+    }
+
+    fn ping(exchange: &mut Exchange) -> SendId {
+        exchange.ping(&token(), NOW, UnixTime::EPOCH).unwrap()
+    }
+
+    fn feed(exchange: &mut Exchange, bytes: &str) {
+        let spare = exchange.spare_mut();
+        spare[..bytes.len()].copy_from_slice(bytes.as_bytes());
+        exchange.handle_input(bytes.len());
+    }
+
+    fn results(exchange: &mut Exchange) -> Vec<(u64, Result<Answer, Failure>)> {
+        core::iter::from_fn(|| exchange.poll_outcome())
+            .map(|outcome| (outcome.id.0, outcome.result))
+            .collect()
+    }
+
+    fn accepted(id: &str) -> Result<Answer, Failure> {
+        Ok(Answer::Accepted(Some(Box::from(id))))
+    }
+
+    #[test]
+    fn frames_have_the_key_order_of_the_contract() {
+        let mut exchange = exchange();
+        send(
+            &mut exchange,
+            Draft {
+                from: Some("/s"),
+                ..text("a\n")
+            },
+        )
+        .unwrap();
+        let json = Draft {
+            kind: "query",
+            data: Data::Json("[1e999, null]"),
+            from: None,
+        };
+        send(&mut exchange, json).unwrap();
+        ping(&mut exchange);
+        assert_eq!(
+            core::str::from_utf8(exchange.pending()).unwrap(),
+            concat!(
+                r#"{"type":"text","data":"a\n","ts":"1970-01-01T00:00:00.000Z","from":"/s","meta":{"authToken":"T\""}}"#,
+                "\n",
+                r#"{"type":"query","data":[1e999, null],"ts":"1970-01-01T00:00:00.000Z","meta":{"authToken":"T\""}}"#,
+                "\n",
+                r#"{"type":"ping","ts":"1970-01-01T00:00:00.000Z","meta":{"authToken":"T\""}}"#,
+                "\n",
+            )
+        );
+    }
+
+    #[test]
+    fn answers_meet_their_requests_in_order() {
+        let mut exchange = exchange();
+        send(&mut exchange, text("a")).unwrap();
+        ping(&mut exchange);
+        send(&mut exchange, text("b")).unwrap();
+        assert_eq!(send(&mut exchange, text("c")), Err(SendError::Full));
+        assert_eq!(exchange.unanswered(), 3);
+        feed(
+            &mut exchange,
+            concat!(
+                "{\"type\":\"pong\"}\n \n{\"type\":\"later\"}\n{}\n",
+                "{\"type\":\"response\",\"data\":\"ok\",\"meta\":{\"id\":\"uds-1\"}}\n",
+                "{\"type\":\"response\"}\n{\"type\":\"p\\u006fng\"}\n",
+                "{\"type\":\"response\",\"meta\":{\"id\":7}}\r\n{\"type\":\"response\"}\n",
+            ),
+        );
+        assert_eq!(
+            results(&mut exchange),
+            [
+                (1, accepted("uds-1")),
+                (2, Ok(Answer::Pong)),
+                (3, Ok(Answer::Accepted(None)))
+            ]
+        );
+        assert_eq!(
+            (exchange.poll_timeout(), exchange.is_closed()),
+            (None, false)
+        );
+        assert_eq!(send(&mut exchange, text("c")), Ok(SendId(4)));
+    }
+
+    #[test]
+    fn a_refusal_is_the_oldest_requests_own() {
+        let mut exchange = exchange();
+        for data in ["a", "b", "c"] {
+            send(&mut exchange, text(data)).unwrap();
+        }
+        let one = exchange.pending().len() / 3;
+        exchange.handle_output(2 * one);
+        feed(
+            &mut exchange,
+            "{\"type\":\"response\"}\n{\"type\":\"error\",\"data\":\"inbox full\"}\n{\"type\":\"response\"}\n",
+        );
+        let outcomes: Vec<_> = core::iter::from_fn(|| exchange.poll_outcome()).collect();
+        assert_eq!(
+            outcomes
+                .iter()
+                .map(|o| (o.result.clone().err(), o.written))
+                .collect::<Vec<_>>(),
+            [
+                (None, true),
+                (Some(Failure::Refused), true),
+                (Some(Failure::EndedBeforeResponse), false),
+            ]
+        );
+        assert_eq!(exchange.refusal(), Some("inbox full"));
+        assert!(exchange.is_closed());
+        assert!(exchange.spare_mut().is_empty() && exchange.pending().is_empty());
+        let closed = SendError::Closed(Failure::EndedBeforeResponse);
+        assert_eq!(send(&mut exchange, text("d")), Err(closed));
+        assert_eq!(exchange.ping(&token(), NOW, UnixTime::EPOCH), Err(closed));
+    }
+
+    #[test]
+    fn an_error_without_words_or_requests_still_ends_it() {
+        let mut exchange = exchange();
+        feed(&mut exchange, "{\"type\":\"error\",\"data\":7}\n");
+        assert_eq!(exchange.poll_outcome(), None);
+        assert_eq!((exchange.refusal(), exchange.is_closed()), (Some(""), true));
+    }
+
+    #[test]
+    fn what_is_no_object_is_an_invalid_response() {
+        for line in [
+            "null\n",
+            "1\n",
+            "[]\n",
+            "\"pong\"\n",
+            "{\"type\":\"response\"\n",
+            "pong\n",
+        ] {
+            let mut exchange = exchange();
+            send(&mut exchange, text("a")).unwrap();
+            feed(&mut exchange, line);
+            assert_eq!(
+                results(&mut exchange),
+                [(1, Err(Failure::InvalidResponse))],
+                "{line}"
+            );
+        }
+        let mut exchange = exchange();
+        send(&mut exchange, text("a")).unwrap();
+        exchange.spare_mut()[..2].copy_from_slice(b"\xff\n");
+        exchange.handle_input(2);
+        assert_eq!(results(&mut exchange), [(1, Err(Failure::InvalidResponse))]);
+    }
+
+    #[test]
+    fn a_response_over_the_limit_ends_it() {
+        let mut exchange = exchange();
+        send(&mut exchange, text("a")).unwrap();
+        for _ in 0..65_537 {
+            exchange.spare_mut()[0] = b'x';
+            exchange.handle_input(1);
+            if let Some(outcome) = exchange.poll_outcome() {
+                assert_eq!(outcome.result, Err(Failure::ResponseTooLong));
+            }
+        }
+        assert!(exchange.is_closed());
+    }
+
+    #[test]
+    fn the_earliest_deadline_ends_everything() {
+        let mut exchange = exchange();
+        assert_eq!(exchange.poll_timeout(), None);
+        send(&mut exchange, text("a")).unwrap();
+        let limits = Limits::DEFAULT;
+        assert_eq!(
+            exchange.poll_timeout(),
+            Some(NOW.after(limits.send_timeout()))
+        );
+        ping(&mut exchange);
+        let due = NOW.after(limits.ping_timeout());
+        assert_eq!(exchange.poll_timeout(), Some(due));
+        // A drip of unknown frames does not buy time.
+        feed(&mut exchange, "{}\n");
+        assert_eq!(results(&mut exchange), []);
+        exchange.handle_timeout(Instant::from_nanos(due.as_nanos() - 1));
+        assert_eq!(results(&mut exchange), []);
+        exchange.handle_timeout(due);
+        assert_eq!(exchange.poll_timeout(), None);
+        let timed_out = Err(Failure::TimedOut);
+        assert_eq!(
+            results(&mut exchange),
+            [(1, timed_out.clone()), (2, timed_out)]
+        );
+        exchange.handle_timeout(due);
+        exchange.handle_broken();
+        assert_eq!(
+            exchange.state,
+            State::Closed(Failure::TimedOut),
+            "the first ending counts"
+        );
+    }
+
+    #[test]
+    fn the_end_of_the_stream_is_the_end_of_every_request() {
+        for (broken, failure) in [
+            (false, Failure::EndedBeforeResponse),
+            (true, Failure::Broken),
+        ] {
+            let mut exchange = exchange();
+            send(&mut exchange, text("a")).unwrap();
+            feed(&mut exchange, "{\"type\":\"resp");
+            assert_eq!(results(&mut exchange), []);
+            if broken {
+                exchange.handle_broken();
+            } else {
+                exchange.handle_end_of_input();
+            }
+            exchange.handle_input(1);
+            assert_eq!(results(&mut exchange), [(1, Err(failure))]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_sent_changes_nothing() {
+        let mut exchange = exchange();
+        let before = exchange.clone();
+        for raw in ["", "{", "1 2", "[1,\n2]"] {
+            let draft = Draft {
+                data: Data::Json(raw),
+                ..text("")
+            };
+            assert_eq!(
+                send(&mut exchange, draft),
+                Err(SendError::NotJson),
+                "{raw:?}"
+            );
+        }
+        let overhead = {
+            let mut other = exchange.clone();
+            send(&mut other, text("")).unwrap();
+            other.pending().len() - 1
+        };
+        let most = "x".repeat(65_536 - overhead);
+        let more = format!("{most}x");
+        let too_long = SendError::TooLong {
+            bytes: 65_537,
+            limit: 65_536,
+        };
+        assert_eq!(send(&mut exchange, text(&more)), Err(too_long));
+        assert_eq!(exchange, before);
+        assert!(send(&mut exchange, text(&most)).is_ok());
+        assert_eq!(send(&mut exchange, text(&most)), Err(SendError::Full));
+        for error in [
+            SendError::Full,
+            SendError::NotJson,
+            too_long,
+            SendError::Closed(Failure::Refused),
+        ] {
+            assert!(!format!("{error}").is_empty());
+        }
+    }
+
+    #[test]
+    fn failures_have_their_contract_words() {
+        let failures = [
+            (Failure::Refused, "refused by the peer"),
+            (Failure::InvalidResponse, "invalid response"),
+            (Failure::ResponseTooLong, "response too long"),
+            (Failure::EndedBeforeResponse, "ended before response"),
+            (Failure::TimedOut, "timed out"),
+            (Failure::Broken, "connection broken"),
+        ];
+        for (failure, words) in failures {
+            assert_eq!(format!("{failure}"), words);
+        }
+    }
+}

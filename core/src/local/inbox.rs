@@ -178,7 +178,10 @@ impl Inbox {
             limits: *limits,
             entries: VecDeque::new(),
             last: 0,
-            used: Usage { entries: 0, bytes: 0 },
+            used: Usage {
+                entries: 0,
+                bytes: 0,
+            },
             used_by: BTreeMap::new(),
         }
     }
@@ -314,7 +317,9 @@ mod tests {
         let frame = format!(r#"{{"data":"{}"}}"#, "x".repeat(bytes - 11));
         let message = Message::parse(frame.as_bytes(), &Limits::DEFAULT).unwrap();
         assert_eq!(message.kept().len(), bytes);
-        inbox.push(message.kept(), peer, UnixTime::EPOCH).map(EntryId::get)
+        inbox
+            .push(message.kept(), peer, UnixTime::EPOCH)
+            .map(EntryId::get)
     }
 
     #[test]
@@ -353,7 +358,10 @@ mod tests {
         assert_eq!(push(&mut inbox, PEER, 11), Ok(4));
         assert_eq!(push(&mut inbox, PEER, 11), Err(Full::PeerEntries));
         assert_eq!(inbox.mark_processed(EntryId::parse("uds-9").unwrap()), 3);
-        assert!(inbox.used_by.is_empty(), "accounts of absent peers are closed");
+        assert!(
+            inbox.used_by.is_empty(),
+            "accounts of absent peers are closed"
+        );
     }
 
     #[test]
@@ -398,11 +406,29 @@ mod tests {
 
     #[test]
     fn ids_have_one_spelling() {
-        assert_eq!(EntryId::parse("uds-18446744073709551615").unwrap().get(), u64::MAX);
-        for text in ["", "uds-", "uds-0", "uds-01", "uds-+1", "uds--1", "1", "uds-1 ", "uds-18446744073709551616"] {
+        assert_eq!(
+            EntryId::parse("uds-18446744073709551615").unwrap().get(),
+            u64::MAX
+        );
+        for text in [
+            "",
+            "uds-",
+            "uds-0",
+            "uds-01",
+            "uds-+1",
+            "uds--1",
+            "1",
+            "uds-1 ",
+            "uds-18446744073709551616",
+        ] {
             assert_eq!(EntryId::parse(text), None, "{text}");
         }
-        for full in [Full::Entries, Full::Bytes, Full::PeerEntries, Full::PeerBytes] {
+        for full in [
+            Full::Entries,
+            Full::Bytes,
+            Full::PeerEntries,
+            Full::PeerBytes,
+        ] {
             assert!(format!("{full}").starts_with("the inbox holds as many"));
         }
     }

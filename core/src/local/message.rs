@@ -100,7 +100,9 @@ impl fmt::Debug for Message<'_> {
 /// Whether the frame is blank: nothing but JSON whitespace. Blank lines are skipped.
 #[must_use]
 pub fn is_blank(frame: &[u8]) -> bool {
-    frame.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
+    frame
+        .iter()
+        .all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
 }
 
 impl<'a> Message<'a> {
@@ -272,7 +274,10 @@ impl Spans {
 
 fn keep(text: &str, cut: Option<Cut>) -> Option<Kept<'_>> {
     match cut {
-        None => Some(Kept { head: text, tail: "" }),
+        None => Some(Kept {
+            head: text,
+            tail: "",
+        }),
         Some(Cut { from, to }) => Some(Kept {
             head: text.get(..from)?,
             tail: text.get(to..)?,
@@ -294,7 +299,11 @@ mod tests {
             });
             assert_eq!(message.kept().len(), message.kept().to_text().len());
             assert!(!message.kept().is_empty());
-            (message.kind(), token, String::from(message.kept().to_text()))
+            (
+                message.kind(),
+                token,
+                String::from(message.kept().to_text()),
+            )
         })
     }
 
@@ -308,19 +317,34 @@ mod tests {
     #[test]
     fn the_token_goes_and_all_else_stays() {
         for (frame, expected) in [
-            (r#"{"type":"text","data":"x","meta":{"authToken":"T"}}"#, r#"{"type":"text","data":"x"}"#),
+            (
+                r#"{"type":"text","data":"x","meta":{"authToken":"T"}}"#,
+                r#"{"type":"text","data":"x"}"#,
+            ),
             (r#"{"meta":{"authToken":"T"},"data":1}"#, r#"{"data":1}"#),
             (r#"{"meta":{"authToken":"T"}}"#, "{}"),
-            (r#"{"a":1,"meta":{"authToken":"T"},"b":2}"#, r#"{"a":1,"b":2}"#),
+            (
+                r#"{"a":1,"meta":{"authToken":"T"},"b":2}"#,
+                r#"{"a":1,"b":2}"#,
+            ),
             (r#"{"meta":{"authToken":"T","n":1}}"#, r#"{"meta":{"n":1}}"#),
             (r#"{"meta":{"n":1,"authToken":"T"}}"#, r#"{"meta":{"n":1}}"#),
-            (r#"{"meta":{"m":0,"authToken":"T","n":1}}"#, r#"{"meta":{"m":0,"n":1}}"#),
+            (
+                r#"{"meta":{"m":0,"authToken":"T","n":1}}"#,
+                r#"{"meta":{"m":0,"n":1}}"#,
+            ),
             (
                 " { \"a\" : 1 , \"meta\" : { \"authToken\" : \"T\" , \"n\" : 1 } } \r",
                 "{ \"a\" : 1 , \"meta\" : { \"n\" : 1 } }",
             ),
-            ("{ \"a\" : 1 , \"meta\" : { \"authToken\" : \"T\" } , \"b\" : 2 }", "{ \"a\" : 1 , \"b\" : 2 }"),
-            ("{ \"meta\" : { \"authToken\" : \"T\" } , \"b\" : 2 }", "{ \"b\" : 2 }"),
+            (
+                "{ \"a\" : 1 , \"meta\" : { \"authToken\" : \"T\" } , \"b\" : 2 }",
+                "{ \"a\" : 1 , \"b\" : 2 }",
+            ),
+            (
+                "{ \"meta\" : { \"authToken\" : \"T\" } , \"b\" : 2 }",
+                "{ \"b\" : 2 }",
+            ),
             ("{ \"meta\" : { \"authToken\" : \"T\" } }", "{  }"),
         ] {
             assert_eq!(kept(frame), expected);
@@ -331,10 +355,18 @@ mod tests {
     #[test]
     fn what_javascript_peers_produce_survives() {
         for data in [
-            r#""\ud83d""#, "1e999", "123456789012345678901234567890", "-0", r#"{"__proto__":{"a":[]}}"#,
-            "[1, 2]", r#""\u0000\/""#, "\"\u{2028}\u{1f600}\"", "null",
+            r#""\ud83d""#,
+            "1e999",
+            "123456789012345678901234567890",
+            "-0",
+            r#"{"__proto__":{"a":[]}}"#,
+            "[1, 2]",
+            r#""\u0000\/""#,
+            "\"\u{2028}\u{1f600}\"",
+            "null",
         ] {
-            let frame = format!(r#"{{"data":{data},"__proto__":1,"\ud83d":2,"meta":{{"authToken":"T"}}}}"#);
+            let frame =
+                format!(r#"{{"data":{data},"__proto__":1,"\ud83d":2,"meta":{{"authToken":"T"}}}}"#);
             let expected = format!(r#"{{"data":{data},"__proto__":1,"\ud83d":2}}"#);
             assert_eq!(kept(&frame), expected);
         }
@@ -342,7 +374,10 @@ mod tests {
 
     #[test]
     fn escaped_names_and_tokens_mean_what_they_say() {
-        assert_eq!(kept(r#"{"m\u0065ta":{"auth\u0054oken":"\u0054"},"a":1}"#), r#"{"a":1}"#);
+        assert_eq!(
+            kept(r#"{"m\u0065ta":{"auth\u0054oken":"\u0054"},"a":1}"#),
+            r#"{"a":1}"#
+        );
         assert_eq!(parse(r#"{"t\u0079pe":"p\u0069ng"}"#).unwrap().0, Kind::Ping);
         assert_eq!(parse(r#"{"type":"pingg"}"#).unwrap().0, Kind::Other);
         assert_eq!(parse(r#"{"type":["ping"]}"#).unwrap().0, Kind::Other);
@@ -351,16 +386,23 @@ mod tests {
     #[test]
     fn without_a_string_token_none_is_presented_and_all_stays() {
         for frame in [
-            "{}", r#"{"meta":null}"#, r#"{"meta":"authToken"}"#, r#"{"meta":[]}"#, r#"{"meta":{}}"#,
-            r#"{"authToken":"T"}"#, r#"{"data":{"meta":{"authToken":"T"}}}"#,
+            "{}",
+            r#"{"meta":null}"#,
+            r#"{"meta":"authToken"}"#,
+            r#"{"meta":[]}"#,
+            r#"{"meta":{}}"#,
+            r#"{"authToken":"T"}"#,
+            r#"{"data":{"meta":{"authToken":"T"}}}"#,
             r#"{"meta":{"meta":{"authToken":"T"}}}"#,
         ] {
             let (_, token, kept) = parse(frame).unwrap();
             assert_eq!((token, kept.as_str()), (None, frame));
         }
         for frame in [
-            r#"{"meta":{"authToken":7}}"#, r#"{"meta":{"authToken":null}}"#,
-            r#"{"meta":{"authToken":"\ud83d"}}"#, r#"{"meta":{"authToken":["T"]}}"#,
+            r#"{"meta":{"authToken":7}}"#,
+            r#"{"meta":{"authToken":null}}"#,
+            r#"{"meta":{"authToken":"\ud83d"}}"#,
+            r#"{"meta":{"authToken":["T"]}}"#,
         ] {
             assert_eq!(parse(frame).unwrap().1, None, "{frame}");
         }
@@ -369,8 +411,10 @@ mod tests {
     #[test]
     fn duplicates_of_interpreted_members_are_invalid() {
         for frame in [
-            r#"{"type":"text","type":"ping"}"#, r#"{"type":"text","typ\u0065":"text"}"#,
-            r#"{"meta":{},"meta":{}}"#, r#"{"meta":null,"m\u0065ta":{}}"#,
+            r#"{"type":"text","type":"ping"}"#,
+            r#"{"type":"text","typ\u0065":"text"}"#,
+            r#"{"meta":{},"meta":{}}"#,
+            r#"{"meta":null,"m\u0065ta":{}}"#,
             r#"{"meta":{"authToken":"T","authToken":"T"}}"#,
             r#"{"meta":{"authToken":"T","auth\u0054oken":"T"}}"#,
         ] {
@@ -386,12 +430,28 @@ mod tests {
             assert_eq!(parse(frame), Err(MessageError::NotAnObject), "{frame}");
         }
         for frame in [
-            "null", " null ", "nul", "[1", "{", "{\"a\":1}}", "{\"a\":1} {}", "\u{feff}{}", "'a'",
-            "{\"a\":\"\u{1}\"}", "{\"a\":\"\t\"}", "\u{a0}{}", "NaN", "{\"a\":}",
+            "null",
+            " null ",
+            "nul",
+            "[1",
+            "{",
+            "{\"a\":1}}",
+            "{\"a\":1} {}",
+            "\u{feff}{}",
+            "'a'",
+            "{\"a\":\"\u{1}\"}",
+            "{\"a\":\"\t\"}",
+            "\u{a0}{}",
+            "NaN",
+            "{\"a\":}",
         ] {
             assert_eq!(parse(frame), Err(MessageError::Invalid), "{frame}");
         }
-        for bytes in [&b"{\"a\":\"\xff\"}"[..], b"\xc3", b"{\"a\":\"\xed\xa0\xbd\"}"] {
+        for bytes in [
+            &b"{\"a\":\"\xff\"}"[..],
+            b"\xc3",
+            b"{\"a\":\"\xed\xa0\xbd\"}",
+        ] {
             let parsed = Message::parse(bytes, &Limits::DEFAULT);
             assert_eq!(parsed, Err(MessageError::Invalid));
         }
@@ -409,7 +469,10 @@ mod tests {
                 assert_eq!(parsed.is_ok(), accepted, "{member} {levels}");
             }
         }
-        for (levels, error) in [(128, MessageError::NotAnObject), (129, MessageError::Invalid)] {
+        for (levels, error) in [
+            (128, MessageError::NotAnObject),
+            (129, MessageError::Invalid),
+        ] {
             let frame = nested(levels);
             assert_eq!(Message::parse(frame.as_bytes(), &limits), Err(error));
         }
@@ -425,7 +488,10 @@ mod tests {
     fn debug_does_not_print_the_token() {
         let frame = br#"{"a":1,"meta":{"authToken":"secret"}}"#;
         let shown = format!("{:?}", Message::parse(frame, &Limits::DEFAULT).unwrap());
-        assert!(shown.contains("redacted") && shown.contains("\"a\":1"), "{shown}");
+        assert!(
+            shown.contains("redacted") && shown.contains("\"a\":1"),
+            "{shown}"
+        );
         assert!(!shown.contains("secret"));
     }
 }

@@ -7,15 +7,15 @@ mod auth;
 pub mod capability;
 pub mod connection;
 
+pub mod exchange;
 pub mod inbox;
 mod json;
 pub mod message;
 pub mod record;
 
-
 pub use connection::{CloseReason, Connection, Refusal, Server};
 
+pub use exchange::{Answer, Data, Draft, Exchange, Failure, Outcome, SendError, SendId};
 pub use inbox::{Entry, EntryId, Full, Inbox, Peer};
 pub use message::{Kept, Message};
 pub use record::{Liveness, Process, Record};
-

@@ -219,7 +219,11 @@ impl Record {
     /// The raw JSON of any member.
     #[must_use]
     pub fn raw(&self, name: &str) -> Option<&str> {
-        let named = self.members.iter().rev().find(|(key, _)| json::is(key, name));
+        let named = self
+            .members
+            .iter()
+            .rev()
+            .find(|(key, _)| json::is(key, name));
         named.map(|(_, value)| value.as_str())
     }
 
@@ -234,7 +238,12 @@ impl Record {
     }
 
     fn set_raw(&mut self, name: &str, value: String) {
-        match self.members.iter_mut().rev().find(|(key, _)| json::is(key, name)) {
+        match self
+            .members
+            .iter_mut()
+            .rev()
+            .find(|(key, _)| json::is(key, name))
+        {
             Some((_, old)) => *old = value,
             None => self.members.push((json::quoted(name), value)),
         }
@@ -255,7 +264,11 @@ impl Record {
             Process::Gone => return Liveness::Gone,
             Process::Unknown => return Liveness::Doubtful,
             Process::Running { uid, .. } if *uid != own_uid => return Liveness::Foreign,
-            Process::Running { started_at, start_id, .. } => (started_at, start_id),
+            Process::Running {
+                started_at,
+                start_id,
+                ..
+            } => (started_at, start_id),
         };
         if let (Some(recorded), Some(actual)) = (self.process_start(), start_id) {
             return if recorded == actual.as_str() {
@@ -321,7 +334,10 @@ mod tests {
         assert_eq!(read, record);
         assert_eq!(read.session_id().as_deref(), Some("s-1"));
         assert_eq!(read.cwd().as_deref(), Some("/a \"b\""));
-        assert_eq!(read.started_at().map(UnixTime::as_millis), Some(1_767_323_045_678));
+        assert_eq!(
+            read.started_at().map(UnixTime::as_millis),
+            Some(1_767_323_045_678)
+        );
         assert_eq!(read.kind().as_deref(), Some("daemon"));
         assert_eq!(read.entrypoint().as_deref(), Some("hallway"));
         assert_eq!(read.socket_path().as_deref(), Some("/s"));
@@ -340,7 +356,10 @@ mod tests {
         assert_eq!(record.socket_path(), None);
         for number in ["-1", "1.5", "1e3", "99999999999999999999"] {
             let text = format!(r#"{{"startedAt":{number}}}"#);
-            assert_eq!(Record::parse(1, text.as_bytes()).unwrap().started_at(), None);
+            assert_eq!(
+                Record::parse(1, text.as_bytes()).unwrap().started_at(),
+                None
+            );
         }
     }
 
@@ -364,7 +383,10 @@ mod tests {
         assert_eq!(live(&record, &Process::Gone), Liveness::Gone);
         assert_eq!(live(&record, &Process::Unknown), Liveness::Doubtful);
         assert_eq!(live(&record, &running(0, None, None)), Liveness::Foreign);
-        assert_eq!(live(&record, &running(1_000, Some(5), Some("b:1"))), Liveness::Doubtful);
+        assert_eq!(
+            live(&record, &running(1_000, Some(5), Some("b:1"))),
+            Liveness::Doubtful
+        );
 
         record.set_number("startedAt", 100_000);
         for (started, expected) in [
@@ -373,15 +395,33 @@ mod tests {
             (102_000, Liveness::Live),
             (102_001, Liveness::Doubtful),
         ] {
-            assert_eq!(live(&record, &running(1_000, Some(started), None)), expected);
+            assert_eq!(
+                live(&record, &running(1_000, Some(started), None)),
+                expected
+            );
         }
-        assert_eq!(live(&record, &running(1_000, None, Some("b:1"))), Liveness::Doubtful);
+        assert_eq!(
+            live(&record, &running(1_000, None, Some("b:1"))),
+            Liveness::Doubtful
+        );
 
         record.set_text("processStart", "b:1");
-        assert_eq!(live(&record, &running(1_000, Some(900_000), Some("b:1"))), Liveness::Live);
-        assert_eq!(live(&record, &running(1_000, Some(0), Some("b:2"))), Liveness::Recycled);
-        assert_eq!(live(&record, &running(1_000, Some(0), None)), Liveness::Live);
-        assert_eq!(live(&record, &running(0, Some(0), Some("b:1"))), Liveness::Foreign);
+        assert_eq!(
+            live(&record, &running(1_000, Some(900_000), Some("b:1"))),
+            Liveness::Live
+        );
+        assert_eq!(
+            live(&record, &running(1_000, Some(0), Some("b:2"))),
+            Liveness::Recycled
+        );
+        assert_eq!(
+            live(&record, &running(1_000, Some(0), None)),
+            Liveness::Live
+        );
+        assert_eq!(
+            live(&record, &running(0, Some(0), Some("b:1"))),
+            Liveness::Foreign
+        );
     }
 
     #[test]
@@ -392,6 +432,9 @@ mod tests {
             SessionKind::Daemon,
             SessionKind::DaemonWorker,
         ];
-        assert_eq!(kinds.map(SessionKind::as_str), ["interactive", "bg", "daemon", "daemon-worker"]);
+        assert_eq!(
+            kinds.map(SessionKind::as_str),
+            ["interactive", "bg", "daemon", "daemon-worker"]
+        );
     }
 }
