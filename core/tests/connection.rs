@@ -461,3 +461,24 @@ fn timeouts_are_harmless_when_early_or_repeated() {
     world.connection.handle_input_drained();
     assert_eq!(world.replies, [PONG, &error("idle timeout")].concat());
 }
+
+#[test]
+fn an_answer_of_the_callers_own_takes_the_place_of_ok() {
+    let mut world = World::new(&limits());
+    let bytes = [&text("a"), PING].concat();
+    let spare = world.connection.spare_mut();
+    spare[..bytes.len()].copy_from_slice(bytes.as_bytes());
+    world.connection.handle_input(bytes.len(), T0);
+    world.connection.handle_answered(b"{\"early\":1}");
+    assert!(
+        world
+            .connection
+            .handle_frame(&world.server, T0, UnixTime::EPOCH)
+            .is_some()
+    );
+    world.connection.handle_answered(b"{\"own\":1}");
+    world.connection.handle_answered(b"{\"twice\":1}");
+    world.turn();
+    world.flush();
+    assert_eq!(world.replies, ["{\"own\":1}\n", PONG].concat());
+}

@@ -338,14 +338,9 @@ impl Connection {
     /// Tells what became of the message of the last [`Event::MessageReceived`]: its id, or
     /// `None` when the inbox did not take it. Without such an event it does nothing.
     pub fn handle_enqueued(&mut self, id: Option<EntryId>, now: Instant, wall: UnixTime) {
-        let State::Open {
-            enqueuing: enqueuing @ true,
-            ..
-        } = &mut self.talk.state
-        else {
+        if !self.talk.take_enqueuing() {
             return;
-        };
-        *enqueuing = false;
+        }
         match id {
             Some(id) => self.talk.reply(&[
                 br#"{"type":"response","data":"ok","ts":""#,
@@ -355,6 +350,16 @@ impl Connection {
                 b"\"}}\n",
             ]),
             None => self.talk.refuse(Refusal::InboxFull, now, wall),
+        }
+    }
+
+    /// Answers the message of the last [`Event::MessageReceived`] with `line`, one JSON object
+    /// without newline, in place of [`Connection::handle_enqueued`]. It must fit into
+    /// [`Limits::max_outbox_bytes`] less the longest other answer. Without such an event it
+    /// does nothing.
+    pub fn handle_answered(&mut self, line: &[u8]) {
+        if self.talk.take_enqueuing() {
+            self.talk.reply(&[line, b"\n"]);
         }
     }
 
@@ -461,6 +466,14 @@ impl Talk {
                 }
                 Event::MessageReceived(message.kept())
             }
+        }
+    }
+
+    /// Whether an answer was due; it is not any more.
+    fn take_enqueuing(&mut self) -> bool {
+        match &mut self.state {
+            State::Open { enqueuing, .. } => core::mem::take(enqueuing),
+            State::Closing { .. } | State::Closed { .. } => false,
         }
     }
 

@@ -138,12 +138,15 @@ pub enum Answer {
     Accepted(Option<Box<str>>),
     /// The ping was answered.
     Pong,
+    /// The object that answers an [`Exchange::ask`], as the server wrote it.
+    Object(Box<str>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Asked {
     Message,
     Ping,
+    Object,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -207,21 +210,23 @@ impl Exchange {
         now: Instant,
         wall: UnixTime,
     ) -> Result<SendId, SendError> {
-        let kind = json::quoted(draft.kind);
-        let text;
-        let data = match draft.data {
-            Data::Text(plain) => {
-                text = json::quoted(plain);
-                text.as_str()
-            }
-            Data::Json(raw) if json::is_value(raw) && !raw.contains('\n') => raw,
-            Data::Json(_) => return Err(SendError::NotJson),
-        };
-        let from = draft.from.map(json::quoted).unwrap_or_default();
-        let from_key = if from.is_empty() { "" } else { r#","from":"# };
-        let parts = [r#"{"type":"#, &kind, r#","data":"#, data];
-        let from = [from_key, from.as_str()];
-        self.enqueue(Asked::Message, &parts, &from, token, now, wall)
+        self.queue(Asked::Message, draft, token, now, wall)
+    }
+
+    /// Queues a message that is answered by an object of its own, whatever its type. For
+    /// channels that speak the dialect's frames but not its `response`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; the exchange is unchanged.
+    pub fn ask(
+        &mut self,
+        draft: Draft<'_>,
+        token: &Token,
+        now: Instant,
+        wall: UnixTime,
+    ) -> Result<SendId, SendError> {
+        self.queue(Asked::Object, draft, token, now, wall)
     }
 
     /// Queues a ping. Changes [`Exchange::poll_timeout`].
@@ -285,20 +290,16 @@ impl Exchange {
     /// Every request gets exactly one. Changes [`Exchange::poll_timeout`].
     pub fn poll_outcome(&mut self) -> Option<Outcome> {
         while self.state == State::Open {
+            let asked = self.pending.front().map(|head| head.asked);
             let response = match self.framer.next_frame() {
                 Ok(None) => return None,
                 Ok(Some(frame)) if is_blank(frame) => continue,
-                Ok(Some(frame)) => Response::parse(frame),
+                Ok(Some(frame)) => Response::parse(frame, asked),
                 Err(_) => Err(Failure::ResponseTooLong),
             };
             match response {
-                Ok(Response::Accepted(id)) if self.head_asked(Asked::Message) => {
-                    return self.finish_head(Ok(Answer::Accepted(id)));
-                }
-                Ok(Response::Pong) if self.head_asked(Asked::Ping) => {
-                    return self.finish_head(Ok(Answer::Pong));
-                }
-                Ok(Response::Accepted(_) | Response::Pong | Response::Unknown) => {}
+                Ok(Response::Answer(answer)) => return self.finish_head(Ok(answer)),
+                Ok(Response::Other) => {}
                 Ok(Response::Error(text)) => {
                     self.refusal = Some(text);
                     self.close(Failure::Refused);
@@ -352,6 +353,31 @@ impl Exchange {
         }
     }
 
+    fn queue(
+        &mut self,
+        asked: Asked,
+        draft: Draft<'_>,
+        token: &Token,
+        now: Instant,
+        wall: UnixTime,
+    ) -> Result<SendId, SendError> {
+        let kind = json::quoted(draft.kind);
+        let text;
+        let data = match draft.data {
+            Data::Text(plain) => {
+                text = json::quoted(plain);
+                text.as_str()
+            }
+            Data::Json(raw) if json::is_value(raw) && !raw.contains('\n') => raw,
+            Data::Json(_) => return Err(SendError::NotJson),
+        };
+        let from = draft.from.map(json::quoted).unwrap_or_default();
+        let from_key = if from.is_empty() { "" } else { r#","from":"# };
+        let parts = [r#"{"type":"#, &kind, r#","data":"#, data];
+        let from = [from_key, from.as_str()];
+        self.enqueue(asked, &parts, &from, token, now, wall)
+    }
+
     fn enqueue(
         &mut self,
         asked: Asked,
@@ -389,7 +415,7 @@ impl Exchange {
             .queued_bytes
             .saturating_add(u64::try_from(length).unwrap_or(0));
         let patience = match asked {
-            Asked::Message => self.limits.send_timeout(),
+            Asked::Message | Asked::Object => self.limits.send_timeout(),
             Asked::Ping => self.limits.ping_timeout(),
         };
         self.pending.push_back(Pending {
@@ -399,10 +425,6 @@ impl Exchange {
             end: self.queued_bytes,
         });
         Ok(SendId(self.last))
-    }
-
-    fn head_asked(&self, asked: Asked) -> bool {
-        self.pending.front().is_some_and(|head| head.asked == asked)
     }
 
     fn finish_head(&mut self, result: Result<Answer, Failure>) -> Option<Outcome> {
@@ -423,17 +445,16 @@ impl Exchange {
     }
 }
 
-/// One line of a server.
+/// One line of a server, to a client that waits for what it `asked` for.
 enum Response {
-    Accepted(Option<Box<str>>),
+    Answer(Answer),
     Error(Box<str>),
-    Pong,
-    Unknown,
+    Other,
 }
 
 impl Response {
     /// The last of duplicate members counts: nobody else decides on this line.
-    fn parse(frame: &[u8]) -> Result<Self, Failure> {
+    fn parse(frame: &[u8], asked: Option<Asked>) -> Result<Self, Failure> {
         let text = core::str::from_utf8(frame).map_err(|_| Failure::InvalidResponse)?;
         let (mut kind, mut data, mut meta) = (None, None, None);
         json::members(text, |member| {
@@ -449,14 +470,18 @@ impl Response {
             true
         })
         .map_err(|_| Failure::InvalidResponse)?;
-        Ok(match kind.and_then(json::string).as_deref() {
-            Some("response") => Self::Accepted(meta.and_then(entry_id)),
-            Some("error") => {
+        let kind = kind.and_then(json::string);
+        Ok(match (kind.as_deref(), asked) {
+            (Some("error"), _) => {
                 let words = data.and_then(json::string).unwrap_or_default();
                 Self::Error(Box::from(words))
             }
-            Some("pong") => Self::Pong,
-            Some(_) | None => Self::Unknown,
+            (_, Some(Asked::Object)) => Self::Answer(Answer::Object(Box::from(text))),
+            (Some("response"), Some(Asked::Message)) => {
+                Self::Answer(Answer::Accepted(meta.and_then(entry_id)))
+            }
+            (Some("pong"), Some(Asked::Ping)) => Self::Answer(Answer::Pong),
+            _ => Self::Other,
         })
     }
 }
@@ -583,6 +608,27 @@ mod tests {
             (None, false)
         );
         assert_eq!(send(&mut exchange, text("c")), Ok(SendId(4)));
+    }
+
+    #[test]
+    fn a_question_is_answered_by_any_object() {
+        let mut exchange = exchange();
+        let draft = Draft {
+            kind: "next",
+            ..text("")
+        };
+        exchange.ask(draft, &token(), NOW, UnixTime::EPOCH).unwrap();
+        exchange.ask(draft, &token(), NOW, UnixTime::EPOCH).unwrap();
+        let lines = "{\"event\":1}\n{\"type\":\"pong\"}\n";
+        feed(&mut exchange, lines);
+        let object = |text: &str| Ok(Answer::Object(Box::from(text)));
+        assert_eq!(
+            results(&mut exchange),
+            [
+                (1, object("{\"event\":1}")),
+                (2, object("{\"type\":\"pong\"}"))
+            ]
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod inbox;
 mod json;
 pub mod message;
+pub mod owner;
 pub mod record;
 
 pub use connection::{CloseReason, Connection, Refusal, Server};
