@@ -270,6 +270,12 @@ impl Exchange {
         self.close(Failure::Broken);
     }
 
+    /// Nothing can be written any more. Answers may still come, until the end of input: a
+    /// server that refuses may close before it has read everything.
+    pub fn handle_output_broken(&mut self) {
+        self.outbox.discard();
+    }
+
     /// All bytes that wait to be written.
     #[must_use]
     pub fn pending(&self) -> &[u8] {
@@ -763,6 +769,24 @@ mod tests {
             exchange.handle_input(1);
             assert_eq!(results(&mut exchange), [(1, Err(failure))]);
         }
+    }
+
+    #[test]
+    fn the_words_of_a_server_that_reads_no_more_are_heard() {
+        let mut exchange = exchange();
+        send(&mut exchange, text("a")).unwrap();
+        exchange.handle_output_broken();
+        assert!(exchange.pending().is_empty());
+        feed(
+            &mut exchange,
+            "{\"type\":\"error\",\"data\":\"too many clients\"}\n",
+        );
+        let outcome = exchange.poll_outcome().unwrap();
+        assert_eq!(
+            (outcome.result, outcome.written),
+            (Err(Failure::Refused), false)
+        );
+        assert_eq!(exchange.refusal(), Some("too many clients"));
     }
 
     #[test]

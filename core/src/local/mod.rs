@@ -9,6 +9,7 @@ pub mod connection;
 
 pub mod exchange;
 pub mod inbox;
+pub mod input;
 mod json;
 pub mod message;
 pub mod owner;

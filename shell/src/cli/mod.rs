@@ -1,0 +1,148 @@
+//! The command line.
+
+mod args;
+mod completions;
+mod demo;
+mod doctor;
+mod entries;
+mod error;
+mod inbox;
+mod man;
+mod output;
+mod peers;
+mod ping;
+mod printer;
+mod run;
+mod send;
+mod serve;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use args::{Arguments, Color, Global, Verb};
+pub use error::Exit;
+use error::Failed;
+use output::Output;
+
+use crate::home::Home;
+use crate::paths::Environment;
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    // Before anything is created, and before there is a second thread.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    keep_secrets_out_of_core_dumps();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are not errors; clap knows which stream is theirs.
+            let code = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
+            return if error.print().is_ok() {
+                code.into()
+            } else {
+                Exit::Failed.into()
+            };
+        }
+    };
+    let global = arguments.global;
+    anstream::ColorChoice::write_global(match global.color {
+        Color::Auto => anstream::ColorChoice::Auto,
+        Color::Always => anstream::ColorChoice::Always,
+        Color::Never => anstream::ColorChoice::Never,
+    });
+    let output = Output::new(&global);
+    match start_log(&global).and_then(|()| dispatch(arguments.verb, &global, &output)) {
+        Ok(code) => code,
+        Err(failed) => {
+            output.error(&failed);
+            failed.exit.into()
+        }
+    }
+}
+
+fn dispatch(verb: Verb, global: &Global, output: &Output) -> Result<ExitCode, Failed> {
+    // Not every verb needs a home.
+    let home = || Home::new(Environment::from_process(), global.config_dir.as_deref());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failed::new(
+                Exit::Failed,
+                format!("the runtime does not start; {error}; check the limits of this user"),
+            )
+        })?;
+    let code = runtime.block_on(async {
+        match verb {
+            Verb::Demo => demo::run(output).await,
+            Verb::Serve(arguments) => serve::run(arguments, home()?, output).await,
+            Verb::Run(arguments) => run::run(arguments, home()?, output).await,
+            Verb::Peers(arguments) => peers::run(&arguments, &home()?, output).await,
+            Verb::Ping(arguments) => ping::run(&arguments, &home()?, output).await,
+            Verb::Send(arguments) => send::run(arguments, home()?, output).await,
+            Verb::Inbox(arguments) => inbox::run(&arguments, &home()?, output).await,
+            Verb::Doctor(arguments) => doctor::run(&arguments, &home()?, output).await,
+            Verb::Completions(arguments) => completions::run(&arguments),
+            Verb::Man => man::run(),
+        }
+    });
+    // A read of standard input may be under way on a thread; nothing waits for it.
+    runtime.shutdown_background();
+    code
+}
+
+/// Tokens are in memory: no core dump, and no other process of this user attaches.
+fn keep_secrets_out_of_core_dumps() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        // It cannot fail for this value; if it does, the daemon is no worse than any other.
+        let _ignored = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
+}
+
+/// Logs go to standard error: warnings, more with `-v`, less with `-q`, or what `HALLWAY_LOG`
+/// says.
+fn start_log(global: &Global) -> Result<(), Failed> {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, 2) => "debug",
+        (false, _) => "trace",
+    };
+    let spec = std::env::var("HALLWAY_LOG")
+        .ok()
+        .filter(|spec| !spec.is_empty());
+    let targets: Targets = spec.as_deref().unwrap_or(level).parse().map_err(|error| {
+        Failed::new(
+            Exit::Usage,
+            format!(
+                "HALLWAY_LOG cannot be read; {error}; use a level such as debug, or target=level"
+            ),
+        )
+    })?;
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(output::stderr_has_color(global));
+    tracing_subscriber::registry()
+        .with(targets)
+        .with(layer)
+        .try_init()
+        .map_err(|error| {
+            Failed::new(
+                Exit::Failed,
+                format!("the log does not start; {error}; report this"),
+            )
+        })
+}

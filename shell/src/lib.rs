@@ -1,0 +1,33 @@
+//! hallway: the trusted messenger between coding-agent sessions.
+//!
+//! This library is the shell around [`hallway_core`]: it binds the core's machines to sockets,
+//! files, clocks and entropy, on tokio. The binary `hallway` is a thin layer over it.
+//!
+//! * [`Daemon`] is an inbox: it listens, publishes its capability, registers, and hands out
+//!   messages.
+//! * [`Client`] sends to a daemon or to any other session of the dialect, and pings it.
+//! * [`peers`](local::peers) says who is there.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let daemon = hallway::Daemon::builder().name("api-worker").start().await?;
+//! let mut client = hallway::Client::connect(&daemon.address()).await?;
+//! client.send("schema landed").await?;
+//! let entry = daemon.next_entry().await;
+//! # let _ = entry;
+//! # Ok(())
+//! # }
+//! ```
+
+#[doc(hidden)]
+pub mod cli;
+pub mod clock;
+pub mod dir;
+mod home;
+pub mod local;
+pub mod paths;
+
+pub use hallway_core as core;
+pub use home::Home;
+pub use local::client::{Client, ConnectError, SendFailure};
+pub use local::daemon::{Daemon, DaemonBuilder, StartError};

@@ -1,0 +1,148 @@
+//! The listener's task: accepts, asks the kernel who it is, passes the gate, and starts a task
+//! for each connection.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hallway_core::local::inbox::Peer;
+use rustix::io::Errno;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tracing::{debug, error, warn};
+
+use super::connection::serve;
+use super::desk::Desk;
+use super::shared::{Order, Shared};
+
+/// How long accepting pauses when the machine has no descriptor or memory to spare, unless one
+/// of our connections ends before.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts until `stop`; then ends every connection in good order.
+pub(super) async fn accept(
+    listener: UnixListener,
+    shared: Arc<Shared>,
+    desk: impl Fn() -> Desk,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut tasks = JoinSet::new();
+    let mut exhausted = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => break,
+            Some(ended) = tasks.join_next() => report(ended),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    exhausted = false;
+                    admit(stream, &shared, &desk, &mut tasks);
+                }
+                Err(error) if is_exhaustion(&error) => {
+                    if !exhausted {
+                        warn!(%error, "accepting pauses until descriptors or memory are free");
+                    }
+                    exhausted = true;
+                    tokio::select! {
+                        () = shared.released.notified() => {}
+                        () = tokio::time::sleep(PAUSE) => {}
+                    }
+                }
+                // The connection was gone before it was accepted.
+                Err(error) => debug!(%error, "accept failed"),
+            },
+        }
+    }
+    drop(listener);
+    shared.order_all(Order::Stop);
+    let patience = shared.limits.closing_timeout() + PAUSE;
+    let all_ended = async {
+        while let Some(ended) = tasks.join_next().await {
+            report(ended);
+        }
+    };
+    if tokio::time::timeout(patience, all_ended).await.is_err() {
+        warn!("connections did not end in time and were cut");
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the daemon is gone, which is a stop too.
+    if let Err(error) = stop.wait_for(|stop| *stop).await {
+        debug!(%error, "stopping");
+    }
+}
+
+fn admit(
+    stream: UnixStream,
+    shared: &Arc<Shared>,
+    desk: &impl Fn() -> Desk,
+    tasks: &mut JoinSet<()>,
+) {
+    let peer = match stream.peer_cred() {
+        Ok(credentials) => Peer {
+            uid: credentials.uid(),
+            pid: credentials
+                .pid()
+                .and_then(|pid| u32::try_from(pid).ok())
+                .unwrap_or_default(),
+        },
+        Err(error) => {
+            warn!(%error, "a connection without credentials was dropped");
+            return;
+        }
+    };
+    if peer.uid != shared.own_uid {
+        shared.foreign.fetch_add(1, Ordering::Relaxed);
+        warn!(
+            uid = peer.uid,
+            pid = peer.pid,
+            "a connection of another user was dropped"
+        );
+        return;
+    }
+    let id = match shared.gate.admit(peer.pid) {
+        Ok(admitted) => {
+            if let Some(evicted) = admitted.evicted {
+                let order = if evicted.may_linger {
+                    Order::Evict
+                } else {
+                    Order::Drop
+                };
+                debug!(pid = peer.pid, "the oldest silent client makes room");
+                shared.order(evicted.id, order);
+            }
+            admitted.id
+        }
+        Err(refused) => {
+            debug!(pid = peer.pid, "too many clients");
+            let Some(id) = refused.id else { return };
+            tasks.spawn(serve(stream, peer, refused_ticket(shared, id), desk()));
+            return;
+        }
+    };
+    tasks.spawn(serve(stream, peer, shared.ticket(id), desk()));
+}
+
+/// The ticket of a client that is to be told at once that there is no place.
+fn refused_ticket(shared: &Arc<Shared>, id: hallway_core::ClientId) -> super::shared::Ticket {
+    let ticket = shared.ticket(id);
+    shared.order(id, Order::Evict);
+    ticket
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        error!(%error, "a bug ended a connection; please report it");
+    }
+}
+
+/// Whether the machine, not the connection, is why accepting failed.
+fn is_exhaustion(error: &io::Error) -> bool {
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
+}

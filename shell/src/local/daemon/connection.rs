@@ -1,0 +1,204 @@
+//! One connection of the daemon: a task that moves bytes between a socket and its
+//! [`Connection`].
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use hallway_core::local::connection::{Action, Connection, Event};
+use hallway_core::local::inbox::Peer;
+use hallway_core::{Instant, UnixTime};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::time::Sleep;
+use tracing::debug;
+
+use super::desk::{Desk, Verdict};
+use super::shared::{Order, Ticket};
+use crate::clock;
+
+/// How many frames a connection may take before the others have a turn.
+const FRAMES_A_TURN: usize = 256;
+
+/// Serves one client until its connection has ended.
+pub(super) async fn serve(stream: UnixStream, peer: Peer, ticket: Ticket, desk: Desk) {
+    let now = clock::now();
+    let connection = Connection::new(&ticket.shared.limits, now);
+    let due = connection.poll_timeout().unwrap_or(now);
+    let mut task = Task {
+        stream,
+        connection,
+        peer,
+        desk,
+        ticket,
+        sleep: Box::pin(tokio::time::sleep_until(clock::timer(due))),
+        armed: due,
+        waker: Waker::noop().clone(),
+        authenticated: false,
+        obeyed: Order::Serve,
+    };
+    poll_fn(|context| task.poll(context)).await;
+    debug!(pid = peer.pid, reason = ?task.connection.close_reason(), "connection ended");
+}
+
+struct Task {
+    stream: UnixStream,
+    connection: Connection,
+    peer: Peer,
+    desk: Desk,
+    ticket: Ticket,
+    sleep: Pin<Box<Sleep>>,
+    /// The deadline that `sleep` waits for: never later than the connection's.
+    armed: Instant,
+    waker: Waker,
+    authenticated: bool,
+    obeyed: Order,
+}
+
+impl Task {
+    /// One turn: orders, frames, output, actions, input, until nothing moves; then timers.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.waker.will_wake(context.waker()) {
+            self.waker = context.waker().clone();
+            self.ticket.control.register(&self.waker);
+        }
+        if self.obey().is_ready() {
+            return Poll::Ready(());
+        }
+        let mut budget = FRAMES_A_TURN;
+        loop {
+            let (now, wall) = (clock::now(), clock::wall());
+            let mut moved = self.desk.poll_late(&mut self.connection, now, context);
+            let frames = self.take_frames(budget, now, wall);
+            budget = budget.saturating_sub(frames);
+            moved |= frames > 0;
+            moved |= self.write(now, context);
+            if self.act(context).is_ready() {
+                return Poll::Ready(());
+            }
+            if budget == 0 {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            moved |= self.read(now, context);
+            moved |= self.tick(now, wall, context);
+            if !moved {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn obey(&mut self) -> Poll<()> {
+        let order = self.ticket.control.order();
+        if order > self.obeyed {
+            self.obeyed = order;
+            match order {
+                Order::Serve => {}
+                Order::Stop => self.connection.handle_stop(),
+                Order::Evict => self.connection.handle_eviction(clock::now(), clock::wall()),
+                Order::Drop => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    fn take_frames(&mut self, most: usize, now: Instant, wall: UnixTime) -> usize {
+        let mut taken = 0_usize;
+        let server = &self.ticket.shared.server;
+        while taken < most {
+            let verdict = match self.connection.handle_frame(server, now, wall) {
+                None => break,
+                Some(Event::Pinged) => None,
+                Some(Event::MessageReceived(kept)) => Some(self.desk.receive(kept, self.peer, now)),
+            };
+            taken = taken.saturating_add(1);
+            match verdict {
+                Some(Verdict::Enqueued(id)) => self.connection.handle_enqueued(id, now, wall),
+                Some(Verdict::Answered(line)) => self.connection.handle_answered(&line),
+                Some(Verdict::Later) | None => {}
+            }
+        }
+        if !self.authenticated && self.connection.is_authenticated() {
+            self.authenticated = true;
+            self.ticket.shared.gate.handle_authenticated(self.ticket.id);
+        }
+        taken
+    }
+
+    fn write(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        while !self.connection.pending().is_empty() {
+            match Pin::new(&mut self.stream).poll_write(context, self.connection.pending()) {
+                Poll::Ready(Ok(n)) => self.connection.handle_output(n, now),
+                Poll::Ready(Err(_)) => self.connection.handle_broken(),
+                Poll::Pending => break,
+            }
+            moved = true;
+        }
+        moved
+    }
+
+    fn act(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while let Some(action) = self.connection.poll_action() {
+            match action {
+                Action::Hangup => return Poll::Ready(()),
+                Action::FinishOutput => {
+                    // Ending the output of a Unix socket does not wait; when it fails, the
+                    // peer is gone and the next read says so.
+                    if let Poll::Ready(Err(error)) =
+                        Pin::new(&mut self.stream).poll_shutdown(context)
+                    {
+                        debug!(%error, "ending the output failed");
+                    }
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    fn read(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+        let spare = self.connection.spare_mut();
+        if spare.is_empty() {
+            return false;
+        }
+        let mut buffer = ReadBuf::new(spare);
+        match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            Poll::Ready(Ok(())) => match buffer.filled().len() {
+                0 => self.connection.handle_end_of_input(),
+                n => self.connection.handle_input(n, now),
+            },
+            Poll::Ready(Err(_)) => self.connection.handle_broken(),
+            Poll::Pending => {
+                self.connection.handle_input_drained();
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Keeps the timer no later than the connection's deadline. A deadline that moved away is
+    /// only noticed when the timer fires: the busy path touches no timer.
+    fn tick(&mut self, now: Instant, wall: UnixTime, context: &mut Context<'_>) -> bool {
+        let Some(due) = self.connection.poll_timeout() else {
+            return false;
+        };
+        if due < self.armed {
+            self.arm(due);
+        }
+        let mut moved = false;
+        while self.sleep.as_mut().poll(context).is_ready() {
+            self.connection.handle_timeout(now.max(clock::now()), wall);
+            moved = true;
+            match self.connection.poll_timeout() {
+                Some(due) => self.arm(due),
+                None => break,
+            }
+        }
+        moved
+    }
+
+    fn arm(&mut self, due: Instant) {
+        self.armed = due;
+        self.sleep.as_mut().reset(clock::timer(due));
+    }
+}

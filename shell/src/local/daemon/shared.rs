@@ -1,0 +1,133 @@
+//! What the connections of one listener share.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use hallway_core::local::connection::Server;
+use hallway_core::{ClientId, Gate, Limits};
+use tokio::sync::Notify;
+
+/// One listener's address, bounds and admission book.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) limits: Limits,
+    pub(super) server: Server,
+    pub(super) gate: Gate,
+    pub(super) own_uid: u32,
+    /// Told whenever a connection is gone: file descriptors may be free again.
+    pub(super) released: Notify,
+    /// How many connections of other users were dropped.
+    pub(super) foreign: AtomicU64,
+    controls: Mutex<BTreeMap<ClientId, Arc<Control>>>,
+}
+
+impl Shared {
+    pub(super) fn new(limits: Limits, server: Server, own_uid: u32) -> Self {
+        Self {
+            limits,
+            server,
+            gate: Gate::new(&limits),
+            own_uid,
+            released: Notify::new(),
+            foreign: AtomicU64::new(0),
+            controls: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Takes up an admitted client; dropping the ticket gives its place back.
+    pub(super) fn ticket(self: &Arc<Self>, id: ClientId) -> Ticket {
+        let control = Arc::new(Control::default());
+        self.controls().insert(id, control.clone());
+        Ticket {
+            id,
+            control,
+            shared: self.clone(),
+        }
+    }
+
+    pub(super) fn order(&self, id: ClientId, order: Order) {
+        let control = self.controls().get(&id).cloned();
+        if let Some(control) = control {
+            control.give(order);
+        }
+    }
+
+    pub(super) fn order_all(&self, order: Order) {
+        let controls: Vec<_> = self.controls().values().cloned().collect();
+        for control in controls {
+            control.give(order);
+        }
+    }
+
+    fn controls(&self) -> MutexGuard<'_, BTreeMap<ClientId, Arc<Control>>> {
+        self.controls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a connection is told from outside. A later order outranks an earlier one only if it is
+/// stronger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Order {
+    /// Nothing.
+    Serve,
+    /// Answer what was received, then end.
+    Stop,
+    /// Say `too many clients`, then end.
+    Evict,
+    /// End at once.
+    Drop,
+}
+
+/// How a connection's task is reached.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    order: AtomicU8,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Control {
+    fn give(&self, order: Order) {
+        self.order.fetch_max(order as u8, Ordering::SeqCst);
+        let waker = self.waker().clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn order(&self) -> Order {
+        match self.order.load(Ordering::SeqCst) {
+            0 => Order::Serve,
+            1 => Order::Stop,
+            2 => Order::Evict,
+            _ => Order::Drop,
+        }
+    }
+
+    /// Registers whom to wake. To be followed by a look at [`Control::order`].
+    pub(super) fn register(&self, waker: &Waker) {
+        *self.waker() = Some(waker.clone());
+    }
+
+    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client's place; given back on drop, also by a task that panics.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    pub(super) id: ClientId,
+    pub(super) control: Arc<Control>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.shared.controls().remove(&self.id);
+        self.shared.gate.release(self.id);
+        self.shared.released.notify_one();
+    }
+}

@@ -1,0 +1,420 @@
+//! What the system says of a process: whether it runs, whose it is, when it started.
+
+use std::time::Duration;
+
+use hallway_core::UnixTime;
+use hallway_core::local::record::Process;
+use rustix::fs::{self as sys, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
+/// The unit of start times in `/proc/<pid>/stat`: 100 a second in the kernel's interface on
+/// every architecture that Rust runs on.
+const TICKS_PER_SECOND: u64 = 100;
+/// More than the files below `/proc` that are read here are long, up to what is wanted.
+const MAX_PROC_BYTES: usize = 4_096;
+/// The user of a process whose user is hidden from us: not ours, and nobody's.
+const HIDDEN_UID: u32 = u32::MAX;
+
+/// What is the same for every process until the next boot.
+#[derive(Clone, Debug)]
+pub struct Processes {
+    boot_id: Option<String>,
+    boot_time: Option<Duration>,
+}
+
+impl Processes {
+    /// Asks the system.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            boot_id: boot_id(),
+            boot_time: boot_time(),
+        }
+    }
+
+    /// What the system says of the process `pid`. A zombie is gone; so is a thread, which has
+    /// a number of the same kind.
+    #[must_use]
+    pub fn facts(&self, pid: u32) -> Process {
+        let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+            return Process::Gone;
+        };
+        // Asked first: it is cheap, and knows of processes that /proc may hide.
+        let foreign = match test_kill_process(id) {
+            Err(Errno::SRCH) => return Process::Gone,
+            outcome => outcome == Err(Errno::PERM),
+        };
+        match read_process(pid) {
+            Ok((stat, status)) => self.judge(&stat, &status),
+            // It has ended since. (Read through its directory, it is never another one.)
+            Err(Errno::SRCH) => Process::Gone,
+            Err(_) if foreign => Process::Running {
+                uid: HIDDEN_UID,
+                started_at: None,
+                start_id: None,
+            },
+            Err(_) if test_kill_process(id) == Err(Errno::SRCH) => Process::Gone,
+            Err(_) => Process::Unknown,
+        }
+    }
+
+    /// What the content of `/proc/<pid>/stat` and `/proc/<pid>/status` says.
+    fn judge(&self, stat: &[u8], status: &[u8]) -> Process {
+        let (Some(stat), Some(status)) = (Stat::parse(stat), Status::parse(status)) else {
+            return Process::Unknown;
+        };
+        if stat.ended || status.thread {
+            return Process::Gone;
+        }
+        Process::Running {
+            uid: status.uid,
+            started_at: self.started_at(stat.start_ticks),
+            start_id: self.start_id(stat.start_ticks),
+        }
+    }
+
+    fn started_at(&self, ticks: u64) -> Option<UnixTime> {
+        let millis = ticks.checked_mul(1_000)?.checked_div(TICKS_PER_SECOND)?;
+        let time = self.boot_time?.checked_add(Duration::from_millis(millis))?;
+        UnixTime::from_millis(u64::try_from(time.as_millis()).ok()?)
+    }
+
+    fn start_id(&self, ticks: u64) -> Option<String> {
+        self.boot_id.as_ref().map(|boot| format!("{boot}:{ticks}"))
+    }
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What the system says of one process; for many, one [`Processes`] is cheaper.
+#[must_use]
+pub fn process_facts(pid: u32) -> Process {
+    Processes::new().facts(pid)
+}
+
+/// What names the start of this process for ever, whatever becomes of the clock and of its
+/// pid: `<boot id>:<start time in ticks>`, the `processStart` of a record of ours. `None` where
+/// the system does not say.
+#[must_use]
+pub fn own_process_start() -> Option<String> {
+    let stat = Stat::parse(&read_proc(&sys::CWD, "/proc/self/stat").ok()?)?;
+    Processes::new().start_id(stat.start_ticks)
+}
+
+/// What counts of `/proc/<pid>/stat`.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    ended: bool,
+    start_ticks: u64,
+}
+
+impl Stat {
+    /// The second field is the command's name in parentheses, which may itself hold spaces and
+    /// parentheses: fields count from the last closing one.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let end = text.iter().rposition(|byte| *byte == b')')?;
+        let fields = std::str::from_utf8(text.get(end..)?).ok()?;
+        // ")", then the third field, the state; the 22nd is the start time.
+        let mut fields = fields.split_ascii_whitespace().skip(1);
+        let state = fields.next()?;
+        let start_ticks = fields.nth(18)?.parse().ok()?;
+        Some(Self {
+            ended: matches!(state, "Z" | "X" | "x"),
+            start_ticks,
+        })
+    }
+}
+
+/// What counts of `/proc/<pid>/status`.
+#[derive(Debug, PartialEq, Eq)]
+struct Status {
+    thread: bool,
+    /// The effective user. The owner of `/proc/<pid>` is root for a process that must not be
+    /// dumped, as our own daemon.
+    uid: u32,
+}
+
+impl Status {
+    fn parse(text: &[u8]) -> Option<Self> {
+        let (mut group, mut pid, mut uid) = (None, None, None);
+        for line in text.split(|byte| *byte == b'\n') {
+            // The kernel escapes line feeds in the name on the first line.
+            let Some((key, value)) = std::str::from_utf8(line)
+                .ok()
+                .and_then(|l| l.split_once(':'))
+            else {
+                continue;
+            };
+            let mut values = value.split_ascii_whitespace().map(str::parse::<u32>);
+            match key {
+                "Tgid" => group = values.next()?.ok(),
+                "Pid" => pid = values.next()?.ok(),
+                "Uid" => uid = values.nth(1)?.ok(),
+                _ => {}
+            }
+        }
+        Some(Self {
+            thread: group? != pid?,
+            uid: uid?,
+        })
+    }
+}
+
+/// Both files through one handle, which never leads to a later process of the same pid.
+fn read_process(pid: u32) -> Result<(Vec<u8>, Vec<u8>), Errno> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let process = sys::openat(sys::CWD, format!("/proc/{pid}"), flags, Mode::empty())?;
+    Ok((read_proc(&process, "stat")?, read_proc(&process, "status")?))
+}
+
+/// The beginning of a file of the kernel's.
+fn read_proc(at: &impl std::os::fd::AsFd, path: &str) -> Result<Vec<u8>, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = sys::openat(at, path, flags, Mode::empty())?;
+    let mut content = vec![0; MAX_PROC_BYTES];
+    let mut filled = 0;
+    while let Some(space) = content.get_mut(filled..).filter(|space| !space.is_empty()) {
+        match rustix::io::read(&file, space) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    content.truncate(filled);
+    Ok(content)
+}
+
+fn boot_id() -> Option<String> {
+    let text = read_proc(&sys::CWD, "/proc/sys/kernel/random/boot_id").ok()?;
+    let text = std::str::from_utf8(&text).ok()?.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// When the system was booted, by the wall clock as it is set: what `/proc/stat` calls
+/// `btime`, in full precision and without the cost of that file.
+fn boot_time() -> Option<Duration> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::time::{ClockId, clock_gettime};
+        let of = |clock| Duration::try_from(clock_gettime(clock)).ok();
+        of(ClockId::Realtime)?.checked_sub(of(ClockId::Boottime)?)
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+    use std::process::{Command, Stdio};
+
+    const TAIL: &str = "1 2 3 4 -1 5 6 7 8 9 10 11 12 13 20 0 1 0 4711 99 rest";
+
+    fn parsed(stat: &str) -> Option<(bool, u64)> {
+        Stat::parse(stat.as_bytes()).map(|stat| (stat.ended, stat.start_ticks))
+    }
+
+    #[test]
+    fn the_start_time_is_found_behind_any_name() {
+        for name in ["sh", "a b", "a) R 9 (b", ")", "", "\u{e9})"] {
+            assert_eq!(
+                parsed(&format!("7 ({name}) S {TAIL}")),
+                Some((false, 4_711)),
+                "{name}"
+            );
+        }
+        for (state, ended) in [
+            ("R", false),
+            ("D", false),
+            ("T", false),
+            ("Z", true),
+            ("X", true),
+        ] {
+            assert_eq!(
+                parsed(&format!("7 (x) {state} {TAIL}")),
+                Some((ended, 4_711))
+            );
+        }
+        let cut = TAIL.split(" 4711").next().unwrap();
+        for rubbish in [
+            "",
+            "7",
+            "7 (x",
+            "7 (x)",
+            "7 (x) S",
+            &format!("7 (x) S {cut}"),
+        ] {
+            assert_eq!(parsed(rubbish), None, "{rubbish}");
+        }
+        // A name need not be UTF-8.
+        assert!(Stat::parse(&[b"7 (\xff) S ", TAIL.as_bytes()].concat()).is_some());
+    }
+
+    #[test]
+    fn the_effective_user_counts() {
+        let text = |tgid: u32| {
+            format!(
+                "Name:\tUid: 5\\nUid:\nUmask:\t0022\nTgid:\t{tgid}\nPid:\t7\nUid:\t1\t2\t3\t4\n"
+            )
+        };
+        let parse = |text: &str| Status::parse(text.as_bytes());
+        assert_eq!(
+            parse(&text(7)),
+            Some(Status {
+                thread: false,
+                uid: 2
+            })
+        );
+        assert_eq!(
+            parse(&text(6)),
+            Some(Status {
+                thread: true,
+                uid: 2
+            })
+        );
+        for rubbish in [
+            "",
+            "Uid:\t1\t2\n",
+            "Tgid:\t1\nPid:\t1\n",
+            "Tgid:\t1\nPid:\t1\nUid:\t1\n",
+        ] {
+            assert_eq!(parse(rubbish), None);
+        }
+    }
+
+    #[test]
+    fn this_process_runs_and_is_ours() {
+        let Process::Running {
+            uid,
+            started_at,
+            start_id,
+        } = process_facts(std::process::id())
+        else {
+            panic!("not running");
+        };
+        assert_eq!(uid, crate::dir::own_uid());
+        assert_eq!(start_id, own_process_start());
+        let (boot, ticks) = start_id
+            .as_deref()
+            .and_then(|id| id.split_once(':'))
+            .unwrap();
+        assert_eq!(boot.len(), 36);
+        assert!(ticks.parse::<u64>().unwrap() > 0);
+        let age = std::time::SystemTime::now()
+            .duration_since(
+                std::time::UNIX_EPOCH + Duration::from_millis(started_at.unwrap().as_millis()),
+            )
+            .unwrap();
+        assert!(age < Duration::from_secs(3_600), "{age:?}");
+    }
+
+    #[test]
+    fn a_new_process_started_just_now_and_later_than_we_did() {
+        let now = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+        let before = now();
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let facts = process_facts(child.id());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        let Process::Running {
+            started_at: Some(started),
+            start_id: Some(id),
+            ..
+        } = facts
+        else {
+            panic!("not running: {facts:?}");
+        };
+        let started = u128::from(started.as_millis());
+        assert!(
+            started + 50 >= before && started <= now() + 50,
+            "{started} is not after {before}"
+        );
+        assert_ne!(Some(id), own_process_start());
+        assert_eq!(process_facts(child.id()), Process::Gone);
+    }
+
+    #[test]
+    fn zombies_threads_and_impossible_pids_are_gone() {
+        let mut child = Command::new("true").stdout(Stdio::piped()).spawn().unwrap();
+        let mut end = Vec::new();
+        child.stdout.take().unwrap().read_to_end(&mut end).unwrap();
+        while process_facts(child.id()) != Process::Gone {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let stat = read_proc(&sys::CWD, &format!("/proc/{}/stat", child.id())).unwrap();
+        assert!(
+            Stat::parse(&stat).unwrap().ended,
+            "it is still there, as a zombie"
+        );
+        child.wait().unwrap();
+
+        let thread = || {
+            rustix::thread::gettid()
+                .as_raw_nonzero()
+                .get()
+                .unsigned_abs()
+        };
+        let id = std::thread::scope(|scope| {
+            scope
+                .spawn(|| (thread(), process_facts(thread())))
+                .join()
+                .unwrap()
+        });
+        assert_ne!(id.0, std::process::id());
+        assert_eq!(id.1, Process::Gone);
+        for pid in [0, u32::MAX, 1 << 31, (1 << 31) - 1] {
+            assert_eq!(process_facts(pid), Process::Gone, "{pid}");
+        }
+    }
+
+    #[test]
+    fn a_process_of_another_user_is_theirs_and_not_gone() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--clear-groups", "cat"]);
+        if crate::dir::own_uid() != 0 {
+            eprintln!("partly skipped: becoming another user takes root");
+            let Process::Running { uid: 0, .. } = process_facts(1) else {
+                panic!("init is not root's: {:?}", process_facts(1));
+            };
+            return;
+        }
+        let (stdin, stdout) = (Stdio::piped(), Stdio::piped());
+        let mut child = command.stdin(stdin).stdout(stdout).spawn().unwrap();
+        // When it answers, it has changed its user.
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let facts = process_facts(child.id());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(
+            matches!(facts, Process::Running { uid: 65_534, .. }),
+            "{facts:?}"
+        );
+    }
+
+    #[test]
+    fn what_the_system_does_not_say_is_unknown() {
+        let mute = Processes {
+            boot_id: None,
+            boot_time: None,
+        };
+        let facts = mute.facts(std::process::id());
+        assert!(matches!(
+            facts,
+            Process::Running {
+                started_at: None,
+                start_id: None,
+                ..
+            }
+        ));
+        assert_eq!(mute.judge(b"", b""), Process::Unknown);
+        assert_eq!(mute.started_at(u64::MAX), None);
+    }
+}

@@ -1,0 +1,5 @@
+//! The binary `hallway`; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    hallway::cli::main()
+}
