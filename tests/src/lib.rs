@@ -1,0 +1,17 @@
+//! What the end-to-end tests are made of: temporary homes, real `hallway` processes, and raw
+//! ends of the wire that follow no rule but the test's.
+//!
+//! Everything waits with a deadline and for events, never for time to pass.
+
+pub mod home;
+pub mod process;
+pub mod wire;
+
+pub use home::Home;
+pub use process::{Finished, Served};
+pub use wire::{FakeServer, Wire};
+
+use std::time::Duration;
+
+/// How long any single wait may take before the test fails. Generous: machines are shared.
+pub const PATIENCE: Duration = Duration::from_secs(60);
