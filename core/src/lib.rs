@@ -24,6 +24,29 @@
 //! * `std`: [`mailbox`], the one structure that tasks share.
 
 #![no_std]
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::std_instead_of_core,
+    clippy::alloc_instead_of_core,
+    clippy::wildcard_enum_match_arm
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::string_slice,
+        clippy::wildcard_enum_match_arm,
+        reason = "an overflow or a panic is how a test fails"
+    )
+)]
 
 extern crate alloc;
 #[cfg(any(feature = "std", test))]

@@ -232,7 +232,8 @@ impl Gate {
     }
 }
 
-#[cfg(all(test, not(hallway_loom)))]
+#[cfg(not(hallway_loom))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::local::message::Message;
