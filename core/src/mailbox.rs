@@ -137,6 +137,12 @@ impl Mailbox {
         shared.release_and_wake();
     }
 
+    /// Whether more than half of what the inbox may hold is used, in entries or in bytes.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.lock().inbox.is_crowded()
+    }
+
     /// How many entries are pending, and how many bytes they keep.
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
@@ -289,6 +295,7 @@ mod tests {
         let mailbox = Mailbox::new(&Limits::DEFAULT);
         let ids: Vec<_> = (0..5).map(|_| push(&mailbox).unwrap()).collect();
         assert_eq!(mailbox.size(), (5, 10));
+        assert!(!mailbox.is_crowded());
         let mut seen = Vec::new();
         mailbox.peek(Some(ids[0]), |entry| {
             seen.push(entry.id());

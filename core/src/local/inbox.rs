@@ -264,6 +264,13 @@ impl Inbox {
         removed
     }
 
+    /// Whether more than half of its entries or of its bytes are used.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.used.entries > self.limits.max_inbox_entries() / 2
+            || self.used.bytes > self.limits.max_inbox_bytes() / 2
+    }
+
     /// How many entries are pending.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -383,6 +390,20 @@ mod tests {
         assert_eq!(inbox.mark_processed(EntryId::parse("uds-2").unwrap()), 0);
         assert_eq!(ids(&inbox, Some("uds-1")), [3, 4]);
         assert_eq!(inbox.bytes(), 40);
+    }
+
+    #[test]
+    fn more_than_half_of_either_bound_is_a_crowd() {
+        let mut by_entries = inbox(4, 600);
+        for crowded in [false, false, true, true] {
+            push(&mut by_entries, PEER, 20).unwrap();
+            assert_eq!(by_entries.is_crowded(), crowded);
+        }
+        let mut by_bytes = inbox(10, 600);
+        push(&mut by_bytes, PEER, 300).unwrap();
+        assert!(!by_bytes.is_crowded());
+        push(&mut by_bytes, PEER, 11).unwrap();
+        assert!(by_bytes.is_crowded());
     }
 
     #[test]

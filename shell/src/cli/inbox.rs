@@ -7,7 +7,7 @@ use super::entries;
 use super::error::{Exit, Failed};
 use super::output::Output;
 use super::printer;
-use super::serve::Stop;
+use super::signals::Stop;
 use crate::home::Home;
 use crate::local::owner::OwnerClient;
 use crate::local::peers;
@@ -22,7 +22,7 @@ pub(super) async fn run(
         Some(target) => target.clone(),
         None => own_inbox(home)?,
     };
-    let mut stop = Stop::new()?;
+    let mut stop = Stop::listen()?;
     let mut owner = OwnerClient::connect(home, &target).await?;
     let reading = read(arguments, &mut owner, output);
     tokio::select! {

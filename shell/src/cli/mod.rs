@@ -15,6 +15,7 @@ mod printer;
 mod run;
 mod send;
 mod serve;
+mod signals;
 mod terminal;
 
 use std::process::ExitCode;

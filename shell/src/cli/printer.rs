@@ -5,10 +5,13 @@
 //! it has room for what is written. To wait for room, a thread is asked.
 
 use std::io;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
+use rustix::termios::isatty;
 
 use super::error::{Exit, Failed};
 
@@ -31,14 +34,16 @@ pub(super) async fn print(bytes: &[u8]) -> Result<(), Failed> {
 }
 
 async fn write_all(bytes: &[u8]) -> io::Result<()> {
+    let may_wait = may_wait();
     let mut rest = bytes;
     while !rest.is_empty() {
-        if !is_writable(Duration::ZERO)? {
+        if may_wait && !is_writable(Duration::ZERO)? {
             let waited = tokio::task::spawn_blocking(|| is_writable(WAIT)).await;
             waited.map_err(io::Error::other)??;
             continue;
         }
-        let chunk = rest.get(..rest.len().min(PIPE_BUF)).unwrap_or_default();
+        let most = if may_wait { PIPE_BUF } else { rest.len() };
+        let chunk = rest.get(..rest.len().min(most)).unwrap_or_default();
         let written = match rustix::io::write(rustix::stdio::stdout(), chunk) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => written,
@@ -49,6 +54,20 @@ async fn write_all(bytes: &[u8]) -> io::Result<()> {
         rest = rest.get(written..).unwrap_or_default();
     }
     Ok(())
+}
+
+/// Whether writing may have to wait: for a reader or a terminal, not for a disk or `/dev/null`.
+fn may_wait() -> bool {
+    static MAY_WAIT: OnceLock<bool> = OnceLock::new();
+    *MAY_WAIT.get_or_init(|| {
+        let stdout = rustix::stdio::stdout();
+        let kind = fstat(stdout).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        match kind {
+            Ok(FileType::RegularFile) => false,
+            Ok(FileType::CharacterDevice) => isatty(stdout),
+            Ok(_) | Err(_) => true,
+        }
+    })
 }
 
 /// Whether standard output has room, or an error to tell, within `patience`.

@@ -4,20 +4,22 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitCode, ExitStatus};
 
 use hallway_core::local::record::SessionKind;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process;
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind};
 use tracing::{info, warn};
 
 use super::args::Run;
 use super::error::{Exit, Failed};
 use super::output::Output;
 use super::serve::{Consumer, builder};
+use super::signals::listen;
 use crate::home::Home;
 
 /// Runs the command; its exit code is ours. Its messages are held for `hallway inbox`, which
 /// the command itself can call, or given to `--on-message`: standard output is the command's.
 pub(super) async fn run(arguments: Run, home: Home, output: &Output) -> Result<ExitCode, Failed> {
+    let mut signals = PassedOn::listen()?;
     let hold = arguments.delivery.on_message.is_none();
     let builder = builder(&arguments.identity, home, SessionKind::Interactive)?;
     let daemon = builder.owner_channel(hold).start().await?;
@@ -42,7 +44,9 @@ pub(super) async fn run(arguments: Run, home: Home, output: &Output) -> Result<E
                 format!("{program:?} does not start; {error}; check the command after --"),
             )
         })?;
-    let status = consumer.attend(daemon, attend(&mut child)).await??;
+    let status = consumer
+        .attend(daemon, signals.attend(&mut child))
+        .await??;
     let code = status
         .code()
         .or_else(|| status.signal().map(|signal| 128 + signal));
@@ -51,37 +55,41 @@ pub(super) async fn run(arguments: Run, home: Home, output: &Output) -> Result<E
         .map_or(Exit::Failed.into(), ExitCode::from))
 }
 
-/// Waits for the command, and passes on the signals that are meant for it. An interrupt from
-/// the terminal reaches it anyway.
-async fn attend(child: &mut Child) -> Result<ExitStatus, Failed> {
-    let install = |kind| {
-        signal(kind).map_err(|error| {
-            Failed::new(
-                Exit::Failed,
-                format!("signals cannot be handled; {error}; check the limits of this user"),
-            )
+/// The signals that are meant for the command.
+struct PassedOn {
+    terminate: Signal,
+    hangup: Signal,
+    interrupt: Signal,
+}
+
+impl PassedOn {
+    fn listen() -> Result<Self, Failed> {
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
         })
-    };
-    let mut terminate = install(SignalKind::terminate())?;
-    let mut hangup = install(SignalKind::hangup())?;
-    let mut interrupt = install(SignalKind::interrupt())?;
-    loop {
-        let passed_on = tokio::select! {
-            status = child.wait() => {
-                return status.map_err(|error| Failed::new(Exit::Failed, format!("the command cannot be waited for; {error}; look whether it runs")));
+    }
+
+    /// Waits for the command, and passes signals on to it. An interrupt from the terminal
+    /// reaches it anyway.
+    async fn attend(&mut self, child: &mut Child) -> Result<ExitStatus, Failed> {
+        loop {
+            let signal = tokio::select! {
+                status = child.wait() => return status.map_err(|error| {
+                    let message = format!("the command cannot be waited for; {error}; look whether it runs");
+                    Failed::new(Exit::Failed, message)
+                }),
+                _ = self.terminate.recv() => process::Signal::TERM,
+                _ = self.hangup.recv() => process::Signal::HUP,
+                _ = self.interrupt.recv() => continue,
+            };
+            let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+            if let Some(pid) = pid.and_then(process::Pid::from_raw)
+                && let Err(error) = process::kill_process(pid, signal)
+            {
+                warn!(%error, "a signal could not be passed on");
             }
-            _ = terminate.recv() => Signal::TERM,
-            _ = hangup.recv() => Signal::HUP,
-            _ = interrupt.recv() => continue,
-        };
-        let pid = child
-            .id()
-            .and_then(|pid| i32::try_from(pid).ok())
-            .and_then(Pid::from_raw);
-        if let Some(pid) = pid
-            && let Err(error) = kill_process(pid, passed_on)
-        {
-            warn!(%error, "a signal could not be passed on");
         }
     }
 }

@@ -13,7 +13,6 @@ use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{debug, warn};
 
 use super::args::{Delivery, Identity, Serve};
@@ -21,6 +20,7 @@ use super::entries;
 use super::error::{Exit, Failed};
 use super::output::Output;
 use super::printer;
+use super::signals::Stop;
 use crate::home::Home;
 use crate::local::daemon::{Daemon, DaemonBuilder};
 
@@ -31,7 +31,27 @@ const BATCH_BYTES: usize = 65_536;
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(arguments: Serve, home: Home, output: &Output) -> Result<ExitCode, Failed> {
-    let mut stop = Stop::new()?;
+    let (mut stop, mut again) = (Stop::listen()?, Stop::listen()?);
+    let served = serve(arguments, home, output, &mut stop);
+    let at_once = async {
+        again.wait().await;
+        again.wait().await;
+    };
+    tokio::select! {
+        served = served => served?,
+        () = at_once => {
+            return Err(Failed::new(Exit::Failed, "stopped at once; a second signal came; messages may be undelivered whose senders believe otherwise"));
+        }
+    }
+    Ok(Exit::Done.into())
+}
+
+async fn serve(
+    arguments: Serve,
+    home: Home,
+    output: &Output,
+    stop: &mut Stop,
+) -> Result<(), Failed> {
     let builder =
         builder(&arguments.identity, home, SessionKind::Daemon)?.owner_channel(arguments.hold);
     let builder = match activated()? {
@@ -52,7 +72,7 @@ pub(super) async fn run(arguments: Serve, home: Home, output: &Output) -> Result
     if output.json {
         printer::print(b"{\"event\":\"stopped\"}\n").await?;
     }
-    Ok(Exit::Done.into())
+    Ok(())
 }
 
 /// A daemon as the common options describe it.
@@ -88,37 +108,6 @@ pub(super) async fn announce(daemon: &Daemon, output: &Output) -> Result<(), Fai
         )
     };
     printer::print(format!("{line}\n").as_bytes()).await
-}
-
-/// SIGTERM or SIGINT.
-pub(super) struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    pub(super) fn new() -> Result<Self, Failed> {
-        let install = |kind| {
-            signal(kind).map_err(|error| {
-                Failed::new(
-                    Exit::Failed,
-                    format!("signals cannot be handled; {error}; check the limits of this user"),
-                )
-            })
-        };
-        Ok(Self {
-            terminate: install(SignalKind::terminate())?,
-            interrupt: install(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for the next one.
-    pub(super) async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// What becomes of the messages.
@@ -218,8 +207,6 @@ impl Consumer {
             if let Some(last) = last {
                 self.mailbox.mark_processed(last);
             }
-            // The connections have a turn, however fast the output is.
-            tokio::task::yield_now().await;
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use super::shared::{Order, Ticket};
 use crate::clock;
 
 /// How many frames a connection may take before the others have a turn.
-const FRAMES_A_TURN: usize = 256;
+const FRAMES_A_TURN: usize = 64;
 
 /// Serves one client until its connection has ended.
 pub(super) async fn serve(stream: UnixStream, peer: Peer, ticket: Ticket, desk: Desk) {
@@ -65,7 +65,12 @@ impl Task {
         if self.obey().is_ready() {
             return Poll::Ready(());
         }
-        let mut budget = FRAMES_A_TURN;
+        // A consumer that keeps up is not to find its inbox full because it had no turn.
+        let mut budget = if self.desk.is_crowded() {
+            1
+        } else {
+            FRAMES_A_TURN
+        };
         loop {
             let (now, wall) = (clock::now(), clock::wall());
             let mut moved = self.desk.poll_late(&mut self.connection, now, context);
@@ -109,7 +114,9 @@ impl Task {
             let verdict = match self.connection.handle_frame(server, now, wall) {
                 None => break,
                 Some(Event::Pinged) => None,
-                Some(Event::MessageReceived(kept)) => Some(self.desk.receive(kept, self.peer, now)),
+                Some(Event::MessageReceived(kept)) => {
+                    Some(self.desk.receive(kept, self.peer, now, wall))
+                }
             };
             taken = taken.saturating_add(1);
             match verdict {

@@ -9,7 +9,7 @@ use hallway_core::local::connection::Connection;
 use hallway_core::local::inbox::{EntryId, Peer};
 use hallway_core::local::message::Kept;
 use hallway_core::local::owner::{Question, Reply};
-use hallway_core::{Instant, Mailbox};
+use hallway_core::{Instant, Mailbox, UnixTime};
 
 use crate::clock;
 
@@ -34,10 +34,24 @@ pub(super) enum Verdict {
 }
 
 impl Desk {
-    pub(super) fn receive(&mut self, kept: Kept<'_>, peer: Peer, now: Instant) -> Verdict {
+    pub(super) fn receive(
+        &mut self,
+        kept: Kept<'_>,
+        peer: Peer,
+        now: Instant,
+        wall: UnixTime,
+    ) -> Verdict {
         match self {
-            Self::Inbox(mailbox) => Verdict::Enqueued(mailbox.push(kept, peer, clock::wall()).ok()),
+            Self::Inbox(mailbox) => Verdict::Enqueued(mailbox.push(kept, peer, wall).ok()),
             Self::Owner(owner) => owner.receive(kept, now),
+        }
+    }
+
+    /// Whether the inbox is more than half full.
+    pub(super) fn is_crowded(&self) -> bool {
+        match self {
+            Self::Inbox(mailbox) => mailbox.is_crowded(),
+            Self::Owner(_) => false,
         }
     }
 

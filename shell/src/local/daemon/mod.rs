@@ -21,14 +21,14 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use crate::clock;
 use crate::home::Home;
 use crate::local::capability::{self, CapabilityError, Published};
 use crate::local::registry::{self, Registered, RegistryError};
-use crate::local::socket_dir::{SocketError, SocketSlot};
+use crate::local::socket_dir::{self, SocketError, SocketSlot};
 use crate::paths::PathError;
 use desk::{Desk, Owner};
 use shared::Shared;
@@ -197,6 +197,7 @@ impl DaemonBuilder {
         };
         tasks.push(serve(listener, shared.clone(), desk, stopping)?);
         info!(%path, "listening");
+        sweep(home);
         Ok(Daemon {
             path,
             session_id,
@@ -334,6 +335,26 @@ fn serve(
 ) -> Result<JoinHandle<()>, StartError> {
     let listener = tokio::net::UnixListener::from_std(listener).map_err(StartError::Runtime)?;
     Ok(tokio::spawn(acceptor::accept(listener, shared, desk, stop)))
+}
+
+/// Removes what killed daemons of ours left behind (local.md §5.11). Bounded work, beside the
+/// daemon's own: nobody waits for it.
+fn sweep(home: Home) {
+    let sweep = move || {
+        let sockets = socket_dir::sweep_bases(home.environment());
+        let capabilities = capability::sweep(home.config());
+        let records = registry::sweep(home.config());
+        debug!(
+            sockets,
+            ?capabilities,
+            ?records,
+            "swept what was left behind"
+        );
+    };
+    let thread = std::thread::Builder::new().name("sweep".to_owned());
+    if let Err(error) = thread.spawn(sweep) {
+        warn!(%error, "what was left behind was not swept");
+    }
 }
 
 /// A random UUID (version 4).
