@@ -90,19 +90,15 @@ impl Dir {
     /// [`DirError`]; also when it does not exist.
     pub fn open_child(&self, name: &str, role: Role) -> Result<Self, DirError> {
         let path = self.entry(name)?;
-        // Before it is opened, so that what we may not even read is named by its flaw.
-        require(
-            &facts_at(&*self.fd, name).map_err(io_error("look at", &path))?,
-            role,
-            &path,
-        )?;
-        let opened = sys::openat(&*self.fd, name, HANDLE | OFlags::RDONLY, Mode::empty());
-        let child = Self {
-            fd: Arc::new(opened.map_err(io_error("open", &path))?),
-            path,
-        };
-        child.require(role)?;
-        Ok(child)
+        match sys::openat(&*self.fd, name, HANDLE | OFlags::RDONLY, Mode::empty()) {
+            Ok(fd) => {
+                let fd = Arc::new(fd);
+                let child = Self { fd, path };
+                child.require(role)?;
+                Ok(child)
+            }
+            Err(error) => Err(self.not_opened(name, role, &path, error)),
+        }
     }
 
     /// The same, creating it with mode 0700 when missing. What is returned beside it, if this
@@ -209,6 +205,15 @@ impl Dir {
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(io_error("remove", &self.path.join(name))(error)),
         }
+    }
+
+    /// Why `name` could not be opened: by its flaw where it has one, since a link, a socket or
+    /// what we may not read is refused by the kernel before it can be checked.
+    fn not_opened(&self, name: &str, role: Role, path: &Path, error: Errno) -> DirError {
+        let flaw = facts_at(&*self.fd, name)
+            .ok()
+            .and_then(|facts| require(&facts, role, path).err());
+        flaw.unwrap_or_else(|| io_error("open", path)(error))
     }
 
     /// Where the entry `name` is, for messages. One component only: a handle is no protection

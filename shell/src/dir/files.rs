@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::facts::{DirError, Facts, Role, io_error, require};
 use super::placed::{Placed, lock};
-use super::{Dir, facts_at, facts_of};
+use super::{Dir, facts_of};
 
 /// How many unfinished temporaries of one process may lie in a directory.
 const MAX_TEMPORARIES: u32 = 64;
@@ -155,7 +155,7 @@ impl Dir {
         let mut removed = 0;
         for name in self.names()?.take(max) {
             let name = name?;
-            if !name.starts_with(TEMPORARY_PREFIX) || !name.ends_with(TEMPORARY_SUFFIX) {
+            if !Self::is_temporary(&name) {
                 continue;
             }
             // What cannot be opened or removed is left for `hallway doctor` to show.
@@ -170,6 +170,11 @@ impl Dir {
             }
         }
         Ok(removed)
+    }
+
+    /// Whether `name` is one of a file that is being written.
+    pub(crate) fn is_temporary(name: &str) -> bool {
+        name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
     }
 
     /// An empty file of a new name.
@@ -198,16 +203,8 @@ impl Dir {
         flags: OFlags,
         path: &Path,
     ) -> Result<(OwnedFd, Facts), DirError> {
-        let fd = match sys::openat(&*self.fd, name, flags | SAFELY, PRIVATE) {
-            Ok(fd) => fd,
-            Err(error) => {
-                // A link, a socket, or a file that we may not read: named by its flaw.
-                if let Ok(facts) = facts_at(&*self.fd, name) {
-                    require(&facts, role, path)?;
-                }
-                return Err(io_error("open", path)(error));
-            }
-        };
+        let fd = sys::openat(&*self.fd, name, flags | SAFELY, PRIVATE)
+            .map_err(|error| self.not_opened(name, role, path, error))?;
         let facts = facts_of(&fd).map_err(io_error("look at", path))?;
         require(&facts, role, path)?;
         Ok((fd, facts))
@@ -216,7 +213,7 @@ impl Dir {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{home, mkdir, names};
+    use super::super::testing::{home, mkdir, mkfifo, names};
     use super::super::{Flaw, Kind};
     use super::*;
     use std::fs;
@@ -343,8 +340,7 @@ mod tests {
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(**dir.read_private("f", 6).unwrap(), *b"secret");
-        let (fifo, mode) = (rustix::fs::FileType::Fifo, Mode::from_raw_mode(0o600));
-        sys::mknodat(sys::CWD, home.path().join("fifo"), fifo, mode, 0).unwrap();
+        mkfifo(home.path().join("fifo"));
         mkdir(home.path().join("dir"));
         symlink("f", home.path().join("link")).unwrap();
         drop(std::os::unix::net::UnixListener::bind(home.path().join("socket")).unwrap());

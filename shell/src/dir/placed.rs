@@ -171,7 +171,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    for _ in 0..5_000 {
+                    for _ in 0..2_000 {
                         if let Some(lock) = dir.lock("l").unwrap() {
                             assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                             std::thread::yield_now();

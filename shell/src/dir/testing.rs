@@ -62,3 +62,11 @@ pub(crate) fn mkdir(path: impl AsRef<Path>) {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700).create(path).unwrap();
 }
+
+/// Makes a FIFO.
+pub(crate) fn mkfifo(path: impl AsRef<Path>) {
+    let made = std::process::Command::new("mkfifo")
+        .arg(path.as_ref())
+        .status();
+    assert!(made.unwrap().success());
+}

@@ -12,7 +12,7 @@ use super::socket_dir::provably_dead;
 use crate::dir::{Dir, DirError, Placed, Role};
 
 /// The directory of capability files in the config home.
-const DIRECTORY: &str = "messaging-capabilities";
+pub(super) const DIRECTORY: &str = "messaging-capabilities";
 /// How many entries a sweep looks at.
 const MAX_SWEPT: usize = 1_000;
 
@@ -135,7 +135,7 @@ fn directory(config_home: &Path) -> Result<Dir, DirError> {
 }
 
 /// The socket that a capability file speaks of. The token is passed over, not copied.
-fn socket_path(content: &[u8]) -> Option<String> {
+pub(super) fn socket_path(content: &[u8]) -> Option<String> {
     let members: BTreeMap<&str, &RawValue> = serde_json::from_slice(content).ok()?;
     serde_json::from_str(members.get("socketPath")?.get()).ok()
 }
@@ -151,7 +151,7 @@ pub fn file_name(socket_path: &str) -> String {
     name
 }
 
-fn is_file_name(name: &str) -> bool {
+pub(super) fn is_file_name(name: &str) -> bool {
     let hex = |text: &str| {
         text.bytes()
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
@@ -302,6 +302,21 @@ mod tests {
     }
 
     #[test]
+    fn a_sweep_does_not_touch_the_directory_of_the_dead() {
+        let (home, _) = home();
+        let dead = socket(&home, "dead");
+        drop(UnixListener::bind(&dead).unwrap());
+        fs::write(format!("{dead}.lock"), "").unwrap();
+        leave(&home, &dead);
+        let socks = home.path().join("socks");
+        age(&socks, 3_600);
+        let before = fs::metadata(&socks).unwrap().modified().unwrap();
+        assert_eq!(sweep(home.path()).unwrap(), 1);
+        assert_eq!(fs::metadata(&socks).unwrap().modified().unwrap(), before);
+        assert_eq!(fs::read_dir(&socks).unwrap().count(), 2);
+    }
+
+    #[test]
     fn files_of_the_living_and_of_the_unclear_stay() {
         let (home, config) = home();
         // A listener without a lock, as of another program; a full queue; a lock without a
@@ -313,7 +328,7 @@ mod tests {
         let file = socket(&home, "file");
         fs::write(&file, "").unwrap();
         symlink("nowhere", home.path().join("socks/dangling")).unwrap();
-        let dangling = socket(&home, "dangling/s");
+        let dangling = socket(&home, "dangling/deep/s");
         let relative = "relative/s".to_owned();
         mkdir(home.path().join("open"));
         chmod(&home.path().join("open"), 0o755);

@@ -75,7 +75,9 @@ pub enum SendFailure {
     #[error("not sent: {0}")]
     NotSent(#[from] SendError),
     /// The peer's inbox is full: the message was not taken.
-    #[error("inbox full; the peer holds as much as it may and did not take the message; try again when it has read some")]
+    #[error(
+        "inbox full; the peer holds as much as it may and did not take the message; try again when it has read some"
+    )]
     InboxFull,
     /// The peer refused: the message was not taken. The words are the peer's.
     #[error("refused by the peer: {words:?}; the message was not taken")]

@@ -3,6 +3,7 @@
 pub mod capability;
 pub mod client;
 pub mod daemon;
+pub mod doctor;
 pub mod owner;
 pub mod peers;
 pub mod registry;

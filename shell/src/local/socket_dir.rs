@@ -16,7 +16,7 @@ mod sweep;
 mod tests;
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use rustix::net::{self, SocketAddrUnix, SocketType, sockopt};
 use crate::dir::{Dir, DirError, Placed, Role};
 use crate::paths::{self, Environment, PathError};
 pub use probe::{Occupant, probe};
-pub use sweep::{Dead, provably_dead, sweep, sweep_bases};
+pub use sweep::{Dead, left_behind, provably_dead, sweep, sweep_bases};
 
 /// The name of a default socket.
 const SOCKET_NAME: &str = "messaging.sock";
@@ -170,9 +170,7 @@ impl SocketSlot {
             path: path.to_owned(),
             pid: None,
         })?;
-        if !make_private(&dir, name, path)? {
-            return Err(refused("its path is gone"));
-        }
+        make_private(&dir, name, path)?;
         listener
             .set_nonblocking(true)
             .map_err(failed("prepare", path))?;
@@ -290,9 +288,7 @@ impl SocketSlot {
 }
 
 /// Repeats what fails because another process removes its empty directory meanwhile.
-fn retry(
-    mut attempt: impl FnMut() -> Result<SocketSlot, SocketError>,
-) -> Result<SocketSlot, SocketError> {
+fn retry<T>(mut attempt: impl FnMut() -> Result<T, SocketError>) -> Result<T, SocketError> {
     let mut left = MAX_ATTEMPTS;
     loop {
         left -= 1;
@@ -350,11 +346,7 @@ fn listen(dir: &Dir, name: &str, path: &str) -> Result<(UnixListener, Placed), S
     let socket = bound(path)?;
     // Bound by its path, which others see; found by the handle, or it is not where we looked.
     let placed = dir.place(name)?;
-    if !make_private(dir, name, path)? {
-        return Err(failed("protect", path)(io::Error::from(
-            io::ErrorKind::PermissionDenied,
-        )));
-    }
+    make_private(dir, name, path)?;
     net::listen(&socket, BACKLOG).map_err(failed("listen on", path))?;
     Ok((UnixListener::from(socket), placed))
 }
@@ -371,18 +363,22 @@ fn bound(path: &str) -> Result<OwnedFd, SocketError> {
     Ok(socket)
 }
 
-/// Demands that `name` is a socket of ours and makes it private. Whether there is one.
-fn make_private(dir: &Dir, name: &str, path: &str) -> Result<bool, SocketError> {
-    match dir.look_as(name, Role::Socket)? {
-        None => return Ok(false),
-        Some(facts) if facts.mode & 0o777 == 0o600 => return Ok(true),
-        Some(_) => {}
+/// Demands that `name` is a socket of ours and makes it private.
+fn make_private(dir: &Dir, name: &str, path: &str) -> Result<(), SocketError> {
+    let is_private = || match dir.look_as(name, Role::Socket)? {
+        Some(facts) => Ok(facts.mode & 0o777 == 0o600),
+        None => Err(failed("protect", path)(Errno::NOENT)),
+    };
+    if is_private()? {
+        return Ok(());
     }
     // The directory is private and the name is locked: nobody makes a link of it meanwhile.
-    sys::chmodat(dir.as_fd(), name, PRIVATE, AtFlags::empty()).map_err(failed("protect", path))?;
-    Ok(dir
-        .look_as(name, Role::Socket)?
-        .is_some_and(|facts| facts.mode & 0o777 == 0o600))
+    sys::chmodat(dir, name, PRIVATE, AtFlags::empty()).map_err(failed("protect", path))?;
+    if is_private()? {
+        Ok(())
+    } else {
+        Err(failed("protect", path)(Errno::PERM))
+    }
 }
 
 #[cfg(target_os = "linux")]

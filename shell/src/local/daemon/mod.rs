@@ -197,7 +197,7 @@ impl DaemonBuilder {
         };
         tasks.push(serve(listener, shared.clone(), desk, stopping)?);
         info!(%path, "listening");
-        sweep(home);
+        tokio::spawn(sweep(home));
         Ok(Daemon {
             path,
             session_id,
@@ -337,24 +337,21 @@ fn serve(
     Ok(tokio::spawn(acceptor::accept(listener, shared, desk, stop)))
 }
 
-/// Removes what killed daemons of ours left behind (local.md §5.11). Bounded work, beside the
-/// daemon's own: nobody waits for it.
-fn sweep(home: Home) {
-    let sweep = move || {
-        let sockets = socket_dir::sweep_bases(home.environment());
-        let capabilities = capability::sweep(home.config());
-        let records = registry::sweep(home.config());
-        debug!(
-            sockets,
-            ?capabilities,
-            ?records,
-            "swept what was left behind"
-        );
-    };
-    let thread = std::thread::Builder::new().name("sweep".to_owned());
-    if let Err(error) = thread.spawn(sweep) {
-        warn!(%error, "what was left behind was not swept");
-    }
+/// Removes what killed daemons of ours left behind (local.md §5.11): bounded work, in three
+/// pieces between which the connections have a turn. Not on a thread of its own, whose heap
+/// would stay.
+async fn sweep(home: Home) {
+    let sockets = socket_dir::sweep_bases(home.environment());
+    tokio::task::yield_now().await;
+    let capabilities = capability::sweep(home.config());
+    tokio::task::yield_now().await;
+    let records = registry::sweep(home.config());
+    debug!(
+        sockets,
+        ?capabilities,
+        ?records,
+        "swept what was left behind"
+    );
 }
 
 /// A random UUID (version 4).

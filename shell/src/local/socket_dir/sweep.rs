@@ -6,12 +6,14 @@ use std::time::Duration;
 use hallway_core::local::record::Process;
 
 use super::{Occupant, SOCKET_NAME, lock_name, probe};
-use crate::dir::{Dir, DirError, Facts, Placed, Role, own_uid};
+use crate::dir::{Dir, DirError, Facts, OpenFile, Role, own_uid};
 use crate::local::registry::Processes;
 use crate::paths::{self, Environment};
 
 /// How many entries of a base are looked at.
 const MAX_SWEPT: usize = 1_000;
+/// The sockets in the directory of a default socket: the daemon's and its owner channel's.
+const SOCKETS: [&str; 2] = [SOCKET_NAME, "messaging.sock.owner"];
 /// A process that started so much later than a directory was last changed did not make it,
 /// unless the clock has been set by more than that.
 const RECYCLED_AFTER: Duration = Duration::from_secs(3_600);
@@ -19,7 +21,7 @@ const RECYCLED_AFTER: Duration = Duration::from_secs(3_600);
 /// Evidence that nobody listens at a path. While it is kept, no daemon of ours starts to.
 #[derive(Debug)]
 pub struct Dead {
-    _lock: Option<Placed>,
+    _lock: Option<OpenFile>,
 }
 
 /// Sweeps every base of `env` that exists and is ours. Says how many directories it removed.
@@ -59,30 +61,18 @@ pub fn sweep(base: &Dir) -> Result<usize, DirError> {
 }
 
 fn sweep_one(base: &Dir, name: &str, processes: &Processes, pid: u32) -> Result<bool, DirError> {
-    let dir = base.open_child(name, Role::SocketParent)?;
-    let facts = dir.facts()?;
-    if !facts.is_abandoned() || !maker_is_gone(&processes.facts(pid), &facts) {
-        return Ok(false);
-    }
-    let (lock, owner) = (lock_name(SOCKET_NAME), format!("{SOCKET_NAME}.owner"));
-    for entry in dir.names()? {
-        let entry = entry?;
-        if entry != SOCKET_NAME && entry != lock && entry != owner {
-            return Ok(false);
-        }
-    }
     // Asked before the lock is taken, not to leave traces at somebody alive; and after, since
     // only then the answer stays true.
-    let sockets = [SOCKET_NAME, owner.as_str()];
-    for socket in sockets {
-        if !is_dead(&probe(&dir, socket)?) {
-            return Ok(false);
-        }
-    }
-    let Some(lock) = dir.lock(&lock)? else {
+    let Some((dir, facts)) = judge(base, name, processes, pid)? else {
         return Ok(false);
     };
-    for socket in sockets {
+    if !facts.is_abandoned() {
+        return Ok(false);
+    }
+    let Some(lock) = dir.lock(&lock_name(SOCKET_NAME))? else {
+        return Ok(false);
+    };
+    for socket in SOCKETS {
         match probe(&dir, socket)? {
             Occupant::Nothing => {}
             Occupant::Dead(identity) => {
@@ -93,6 +83,58 @@ fn sweep_one(base: &Dir, name: &str, processes: &Processes, pid: u32) -> Result<
     }
     drop(lock);
     base.remove_if(name, facts.identity)
+}
+
+/// The directories in `base` that [`sweep`] would remove, those among them that are still too
+/// young for it, too. Changes nothing.
+///
+/// # Errors
+///
+/// [`DirError`] when the base cannot be listed.
+pub fn left_behind(base: &Dir) -> Result<Vec<String>, DirError> {
+    let processes = Processes::new();
+    let mut found = Vec::new();
+    for name in base.names()?.take(MAX_SWEPT) {
+        let name = name?;
+        if let Some(pid) = pid_of(&name)
+            && let Ok(Some(_)) = judge(base, &name, &processes, pid)
+        {
+            found.push(name);
+        }
+    }
+    Ok(found)
+}
+
+/// The directory `name` in `base`, if it is as a daemon makes it, the daemon is gone, and nobody
+/// else uses it. Changes nothing.
+fn judge(
+    base: &Dir,
+    name: &str,
+    processes: &Processes,
+    pid: u32,
+) -> Result<Option<(Dir, Facts)>, DirError> {
+    let dir = base.open_child(name, Role::SocketParent)?;
+    let facts = dir.facts()?;
+    if !maker_is_gone(&processes.facts(pid), &facts) {
+        return Ok(None);
+    }
+    let lock = lock_name(SOCKET_NAME);
+    for entry in dir.names()? {
+        let entry = entry?;
+        if !SOCKETS.contains(&entry.as_str()) && entry != lock {
+            return Ok(None);
+        }
+    }
+    for socket in SOCKETS {
+        if !is_dead(&probe(&dir, socket)?) {
+            return Ok(None);
+        }
+    }
+    match dir.open_file(&lock, Role::OwnFile) {
+        Ok(file) if !file.writer_is_gone() => Ok(None),
+        Err(error) if !error.is_not_found() => Err(error),
+        Ok(_) | Err(_) => Ok(Some((dir, facts))),
+    }
 }
 
 /// Evidence that nobody listens at the absolute `path` and that only we could; `None` when
@@ -109,9 +151,11 @@ pub fn provably_dead(path: &str) -> Option<Dead> {
         Err(_) => return None,
     };
     let lock = lock_name(name);
-    let lock = match dir.look(&lock).ok()? {
-        Some(_) => Some(dir.lock(&lock).ok()??),
-        None => None,
+    // Held, but left where it is: a directory that has just been changed is not swept.
+    let lock = match dir.open_file(&lock, Role::OwnFile) {
+        Ok(file) => file.writer_is_gone().then_some(Some(file))?,
+        Err(error) if error.is_not_found() => None,
+        Err(_) => return None,
     };
     is_dead(&probe(&dir, name).ok()?).then_some(Dead { _lock: lock })
 }

@@ -278,8 +278,8 @@ fn a_passed_socket_is_adopted_and_stays() {
     assert!(fs::symlink_metadata(&path).unwrap().file_type().is_socket());
     UnixStream::connect(&path).unwrap();
     fs::remove_file(&path).unwrap();
-    let gone = SocketSlot::adopt(listener).unwrap_err();
-    assert!(matches!(gone, SocketError::NotAdoptable { .. }), "{gone}");
+    let gone = SocketSlot::adopt(listener).unwrap_err().to_string();
+    assert!(gone.starts_with("cannot protect socket "), "{gone}");
 }
 
 #[test]
@@ -290,11 +290,8 @@ fn a_passed_socket_in_an_open_directory_or_of_no_path_is_refused() {
     assert!(matches!(broad, Err(SocketError::Dir(_))), "{broad:?}");
     let stream = std::os::fd::OwnedFd::from(UnixStream::pair().unwrap().0);
     assert!(SocketSlot::adopt(UnixListener::from(stream)).is_err());
-    let abstract_name = SocketAddrUnix::new_abstract_name(b"hallway-test").unwrap();
-    let socket = probe::new_socket().unwrap();
-    net::bind(&socket, &abstract_name).unwrap();
-    net::listen(&socket, 1).unwrap();
-    assert!(SocketSlot::adopt(UnixListener::from(socket)).is_err());
+    let unnamed = probe::new_socket().unwrap();
+    assert!(SocketSlot::adopt(UnixListener::from(unnamed)).is_err());
     let bound = probe::new_socket().unwrap();
     let address = SocketAddrUnix::new(home.path().join("t")).unwrap();
     net::bind(&bound, &address).unwrap();
@@ -377,4 +374,96 @@ fn the_inode_is_private_from_its_first_moment() {
     let path = home.path().join("s");
     let _socket = bound(path.to_str().unwrap()).unwrap();
     assert_eq!(mode(&path), 0o600);
+}
+
+#[test]
+fn a_passed_socket_with_too_long_a_path_is_refused() {
+    let (home, dir) = home();
+    let room = 108 - home.path().to_str().unwrap().len() - 1;
+    let path = home.path().join("s".repeat(room));
+    let socket = probe::new_socket().unwrap();
+    net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    net::listen(&socket, 1).unwrap();
+    let refused = SocketSlot::adopt(UnixListener::from(socket)).unwrap_err();
+    assert!(matches!(refused, SocketError::Path(_)), "{refused}");
+    assert_eq!(names(&dir).len(), 1, "no lock was made");
+}
+
+#[test]
+fn a_base_that_leaves_no_room_is_passed_by() {
+    let (home, _) = home();
+    let mut env = env(&home);
+    // Room for the socket, not for its owner channel.
+    let nonce_and_name = "/claude-code-socks/7-/messaging.sock".len() + 32;
+    let room = paths::MAX_SOCKET_PATH_BYTES - nonce_and_name;
+    let pad = room - home.path().to_str().unwrap().len() - 1;
+    let long = home.path().join("x".repeat(pad));
+    mkdir(&long);
+    env.tmpdir = Some(long.clone().into());
+    env.xdg_runtime_dir = Some(home.path().into());
+    let slot = SocketSlot::acquire(&env, None, 7).unwrap();
+    let expected = home.path().join("claude-code-socks");
+    assert!(
+        Path::new(slot.path()).starts_with(expected),
+        "{}",
+        slot.path()
+    );
+    assert_eq!(fs::read_dir(long).unwrap().count(), 0, "it was not touched");
+}
+
+#[test]
+fn when_no_base_is_usable_each_is_named() {
+    let tried = vec![
+        PathError::NoConfigHome.into(),
+        SocketError::InUse {
+            path: "/s".to_owned(),
+            pid: Some(7),
+        },
+    ];
+    let text = SocketError::NoBase { tried }.to_string();
+    assert!(
+        text.starts_with("no directory for the socket; no config home; "),
+        "{text}"
+    );
+    assert!(
+        text.contains(" | socket is in use by a live peer: /s; process 7 "),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_vanishes_is_made_again_a_bounded_number_of_times() {
+    let failing = |doing, kind| {
+        let mut attempts = 0;
+        let outcome: Result<(), SocketError> = retry(|| {
+            attempts += 1;
+            let (path, source) = (PathBuf::from("/x"), io::Error::from(kind));
+            Err(DirError::Io {
+                doing,
+                path,
+                source,
+            }
+            .into())
+        });
+        assert!(outcome.is_err());
+        attempts
+    };
+    assert_eq!(failing("open", io::ErrorKind::NotFound), MAX_ATTEMPTS);
+    assert_eq!(failing("open", io::ErrorKind::PermissionDenied), 1);
+    let mut attempts = 0;
+    let second = retry(|| {
+        attempts += 1;
+        let source = io::Error::from(io::ErrorKind::NotFound);
+        let gone = DirError::Io {
+            doing: "open",
+            path: PathBuf::from("/x"),
+            source,
+        };
+        if attempts == 1 {
+            Err(gone.into())
+        } else {
+            Ok(attempts)
+        }
+    });
+    assert_eq!(second.unwrap(), 2);
 }
