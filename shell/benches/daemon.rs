@@ -1,0 +1,94 @@
+//! The daemon against a floor, in the same run, on the same sockets and cores. See `README.md`
+//! beside this file.
+
+#[path = "daemon/alone.rs"]
+mod alone;
+#[path = "daemon/figures.rs"]
+mod figures;
+#[path = "daemon/floor.rs"]
+mod floor;
+#[path = "daemon/lines.rs"]
+mod lines;
+#[path = "daemon/load.rs"]
+mod load;
+#[path = "daemon/options.rs"]
+mod options;
+#[path = "daemon/process.rs"]
+mod process;
+#[path = "daemon/report.rs"]
+mod report;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::figures::{Bench, MANY_CONNECTIONS};
+use crate::options::{Command, Options};
+
+fn main() -> ExitCode {
+    match options::parse(std::env::args().skip(1), env!("CARGO_BIN_EXE_hallway")) {
+        Ok(command) => match run(command) {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Floor(socket) => floor::run(&socket)?,
+        Command::Keeper(directory) => process::keep(&directory)?,
+        Command::Help => print!("{}", options::HELP),
+        Command::List => {}
+        Command::Measure(options) => return measure(options),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures and prints; fails if a figure could not be measured, never because a target is missed.
+fn measure(options: Options) -> Result<ExitCode> {
+    let (json, self_check) = (options.json, options.self_check);
+    let heading = heading(&options);
+    let mut bench = Bench::new(options)?;
+    let cores = bench.cores();
+    let figures = bench.measure();
+    drop(bench);
+    if !json {
+        println!("{heading}");
+        println!(
+            "cores: servers on {}, client on {} when pipelined and beside the server otherwise",
+            cores.server, cores.client
+        );
+        println!(
+            "spread: least to most of the rounds' ratios, or of the daemon's own values where the target is absolute\n"
+        );
+    }
+    report::print(&figures, json, self_check);
+    let failed = figures.iter().any(|figure| figure.failure.is_some());
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn heading(options: &Options) -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    format!(
+        "{} rounds of {:?} a side; frame {} bytes with its LF; window {} on 1 connection, {} on each of {}; load before: {}",
+        options.rounds,
+        options.span,
+        load::frame(process::NO_TOKEN).len(),
+        options.window_of(1),
+        options.window_of(MANY_CONNECTIONS),
+        MANY_CONNECTIONS,
+        load.split(' ').next().unwrap_or("unknown"),
+    )
+}
