@@ -84,19 +84,18 @@ impl Framer {
         limits.max_frame_bytes().saturating_add(1)
     }
 
-    /// Where the next bytes of the stream go. Empty while complete frames fill the buffer, and
-    /// for ever after a frame was too long.
+    /// Where the next bytes of the stream go. Empty while frames wait to be taken and there is
+    /// no room behind them, and for ever after a frame was too long.
     pub fn spare_mut(&mut self) -> &mut [u8] {
         if self.too_long {
             return &mut [];
         }
-        if self.start == self.end {
+        if self.end == self.buffer.len() {
+            self.make_room();
+        } else if self.start == self.end {
             self.start = 0;
             self.scanned = 0;
             self.end = 0;
-        }
-        if self.end == self.buffer.len() {
-            self.make_room();
         }
         self.buffer.get_mut(self.end..).unwrap_or_default()
     }
@@ -183,40 +182,33 @@ impl Framer {
         self.too_long = true;
     }
 
-    /// Moves what is waiting to the front, or else doubles the buffer up to its limit.
+    /// Doubles a buffer that reads have filled, up to its limit; there, moves what is waiting to
+    /// the front. That is put off while whole frames wait, unless it frees half the buffer: a
+    /// peer must not have much moved for each small frame.
     fn make_room(&mut self) {
-        let waiting = self.end.saturating_sub(self.start);
         let most = self.max_frame.saturating_add(1);
-        if self.start == 0 || waiting > self.buffer.len() / 2 {
-            let size = self
-                .buffer
-                .len()
+        let length = self.buffer.len();
+        if length < most {
+            let size = length
                 .saturating_mul(2)
                 .clamp(INITIAL_BYTES.min(most), most);
-            if size > self.buffer.len() {
-                let mut grown = Vec::new();
-                grown.reserve_exact(size);
-                grown.extend_from_slice(self.waiting());
-                grown.resize(size, 0);
-                self.replace_buffer(grown);
-                self.rebase(waiting);
-                return;
-            }
-        }
-        if self.start > 0 {
+            let mut grown = Vec::new();
+            grown.reserve_exact(size);
+            grown.extend_from_slice(self.waiting());
+            grown.resize(size, 0);
+            self.replace_buffer(grown);
+        } else if self.scanned == self.end || self.start >= length / 2 {
             self.buffer.copy_within(self.start..self.end, 0);
-            self.rebase(waiting);
+        } else {
+            return;
         }
+        self.scanned = self.scanned.saturating_sub(self.start);
+        self.end = self.end.saturating_sub(self.start);
+        self.start = 0;
     }
 
     fn waiting(&self) -> &[u8] {
         self.buffer.get(self.start..self.end).unwrap_or_default()
-    }
-
-    fn rebase(&mut self, waiting: usize) {
-        self.scanned = self.scanned.saturating_sub(self.start);
-        self.start = 0;
-        self.end = waiting;
     }
 
     fn replace_buffer(&mut self, buffer: Vec<u8>) {
@@ -354,34 +346,53 @@ mod tests {
     }
 
     #[test]
-    fn unread_frames_leave_no_room_and_then_all_of_it() {
+    fn unread_frames_leave_no_room_until_half_of_them_are_taken() {
         let mut framer = framer();
         let spare = framer.spare_mut();
-        let room = spare.len();
+        assert_eq!(spare.len(), MAX + 1);
         spare.fill(b'\n');
-        framer.commit(room);
-        assert!(framer.spare_mut().is_empty());
-        for _ in 0..room {
+        framer.commit(MAX + 1);
+        for _ in 0..MAX / 2 {
+            assert!(framer.spare_mut().is_empty());
+            assert_eq!(framer.next_frame(), Ok(Some(&b""[..])));
+        }
+        assert_eq!(framer.spare_mut().len(), MAX / 2);
+        for _ in 0..=MAX / 2 {
             assert_eq!(framer.next_frame(), Ok(Some(&b""[..])));
         }
         assert_eq!(framer.next_frame(), Ok(None));
         assert!(!framer.has_partial());
-        assert_eq!(framer.spare_mut().len(), room);
+        assert_eq!(framer.spare_mut().len(), MAX + 1);
     }
 
     #[test]
-    fn a_consumed_front_is_reused_before_the_buffer_grows() {
-        let limits = Limits::DEFAULT;
-        let mut framer = Framer::new(&limits);
-        framer.spare_mut()[..4_000].fill(b'a');
-        framer.spare_mut()[3_999] = b'\n';
-        framer.spare_mut()[4_000..4_096].fill(b'b');
-        framer.commit(4_096);
-        assert_eq!(framer.next_frame().unwrap().unwrap().len(), 3_999);
+    fn a_partial_frame_moves_to_the_front_of_a_full_buffer() {
+        let mut framer = framer();
+        let spare = framer.spare_mut();
+        spare.fill(b'x');
+        spare[0] = b'\n';
+        framer.commit(MAX + 1);
+        assert_eq!(framer.next_frame(), Ok(Some(&b""[..])));
+        assert!(
+            framer.spare_mut().is_empty(),
+            "there may be whole frames behind"
+        );
         assert_eq!(framer.next_frame(), Ok(None));
-        assert_eq!(framer.spare_mut().len(), 4_000);
+        assert_eq!(framer.spare_mut().len(), 1);
         framer.spare_mut()[0] = b'\n';
         framer.commit(1);
-        assert_eq!(framer.next_frame(), Ok(Some(&[b'b'; 96][..])));
+        assert_eq!(framer.next_frame(), Ok(Some(&[b'x'; MAX][..])));
+    }
+
+    #[test]
+    fn a_busy_stream_has_a_larger_buffer() {
+        let mut framer = Framer::new(&Limits::DEFAULT);
+        for expected in [4_096, 8_192, 16_384, 32_768, 65_536, 65_537, 65_537] {
+            let spare = framer.spare_mut();
+            assert_eq!(spare.len(), expected);
+            spare.fill(b'\n');
+            framer.commit(expected);
+            while framer.next_frame().unwrap().is_some() {}
+        }
     }
 }
