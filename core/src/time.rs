@@ -149,16 +149,19 @@ mod tests {
         assert_eq!(UnixTime::from_millis(u64::MAX), None);
     }
 
+    fn is_leap(year: u64) -> bool {
+        year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+    }
+
     #[test]
-    fn every_day_follows_the_one_before() {
-        // An independent calendar: count days month by month.
-        let (mut year, mut month, mut day) = (1970_u32, 1_u32, 1_u32);
-        for days in 0..=LAST_MILLI / 86_400_000 {
+    fn every_day_of_a_whole_cycle_follows_the_one_before() {
+        // An independent calendar counts month by month; it repeats after 400 years.
+        let (mut year, mut month, mut day) = (1970_u64, 1, 1);
+        for days in 0..146_097 {
             let expected = alloc::format!("{year:04}-{month:02}-{day:02}T23:59:59.999Z");
             assert_eq!(text(days * 86_400_000 + 86_399_999), expected);
-            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
             let length = match month {
-                2 => 28 + u32::from(leap),
+                2 => 28 + u64::from(is_leap(year)),
                 4 | 6 | 9 | 11 => 30,
                 _ => 31,
             };
@@ -170,7 +173,20 @@ mod tests {
                 (month, year) = (1, year + 1);
             }
         }
-        assert_eq!(year, 10_000);
+        assert_eq!((year, month, day), (2370, 1, 1));
+    }
+
+    #[test]
+    fn every_year_begins_where_the_one_before_ends() {
+        let mut days = 0;
+        for year in 1970..10_000 {
+            assert_eq!(
+                text(days * 86_400_000),
+                alloc::format!("{year}-01-01T00:00:00.000Z")
+            );
+            days += 365 + u64::from(is_leap(year));
+        }
+        assert_eq!(days * 86_400_000, LAST_MILLI + 1);
     }
 
     #[test]
