@@ -8,10 +8,36 @@
     reason = "a panic is how a test fails"
 )]
 
+mod accepted;
+mod cli;
+mod client;
+mod consumers;
+mod doctor;
+mod files;
+mod hostile_peers;
+mod library;
+mod memory;
+mod owner;
+mod pipelined;
+mod registry;
+mod run;
+mod section5_daemon;
+mod section5_files;
+mod section5_trust;
+mod service_manager;
 mod smoke;
+mod stopping;
+mod table;
 
 use hallway_tests::Home;
 
 fn home() -> Home {
     Home::new(env!("CARGO_BIN_EXE_hallway"))
+}
+
+/// Says, where it cannot be overlooked, that a test has not checked its point.
+fn not_checked(what: &str) {
+    let line = format!("\n*** NOT CHECKED: {what}: the tests do not run as root ***\n\n");
+    // Past the harness, which shows nothing of a test that passes.
+    std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).unwrap();
 }

@@ -2,7 +2,12 @@
 //! ends of the wire that follow no rule but the test's.
 //!
 //! Everything waits with a deadline and for events, never for time to pass.
+//!
+//! Beside them: [`model`] describes the local protocol a second time and holds the core against
+//! it, and [`sim`] runs the whole system under chance, from one seed.
 
+pub mod files;
+pub mod frame;
 pub mod home;
 pub mod process;
 pub mod wire;

@@ -1,16 +1,20 @@
 //! `hallway` as a process.
 
-use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::io::{BufRead as _, BufReader, PipeReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::event::PollFlags;
+use rustix::io::retry_on_intr;
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process, prlimit, waitid,
+};
 use serde_json::Value;
 
 use crate::PATIENCE;
-use crate::wire::{Wire, token_of};
+use crate::wire::{Wire, token_of, wait_for};
 
 /// A command that has ended.
 #[derive(Clone, Debug)]
@@ -154,6 +158,42 @@ impl Served {
         }
     }
 
+    /// Starts `command`, which is to listen at `path`, and waits until it does. Nobody reads its
+    /// output: that is for whoever has the returned end of the pipe.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start_unread(mut command: Command, config: &Path, path: &str) -> (Self, PipeReader) {
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        let mut child = command
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        // Its copy of the writing end: the child's is to be the last.
+        drop(command);
+        let mut byte = [0];
+        while byte != *b"\n" {
+            let ready = wait_for(&reader, PollFlags::IN, PATIENCE);
+            assert!(ready, "no first line");
+            reader.read_exact(&mut byte).expect("its first line");
+        }
+        let (_, lines) = channel();
+        let errors = Some(collect(child.stderr.take().expect("its errors")));
+        let pid = child.id();
+        let served = Self {
+            child,
+            lines,
+            errors,
+            config: config.to_owned(),
+            path: path.to_owned(),
+            pid,
+        };
+        (served, reader)
+    }
+
     /// The next line of its output, as it was written.
     ///
     /// # Panics
@@ -165,6 +205,20 @@ impl Served {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => panic!("no further line of output"),
             Err(RecvTimeoutError::Disconnected) => panic!("the output ended; {}", self.stderr()),
+        }
+    }
+
+    /// The next line of its output, as it was written, or `None` at its end.
+    ///
+    /// # Panics
+    ///
+    /// When neither comes in time.
+    #[track_caller]
+    pub fn try_raw(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Timeout) => panic!("no further line of output"),
+            Err(RecvTimeoutError::Disconnected) => None,
         }
     }
 
@@ -258,6 +312,49 @@ impl Served {
     pub fn kill(&mut self) {
         self.child.kill().expect("a kill");
         wait(&mut self.child);
+    }
+
+    /// Stops it from running, and waits until it stands still.
+    ///
+    /// # Panics
+    ///
+    /// When it is gone.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let pid = WaitId::Pid(self.process());
+        // The kernel tells the parent.
+        let stopped = retry_on_intr(|| waitid(pid.clone(), WaitIdOptions::STOPPED));
+        let status = stopped.expect("a child");
+        assert!(status.is_some_and(|status| status.stopped()));
+    }
+
+    /// Lets it run again.
+    ///
+    /// # Panics
+    ///
+    /// When it is gone.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Lets it have at most `most` file descriptors from here on.
+    ///
+    /// # Panics
+    ///
+    /// When it is gone.
+    pub fn limit_descriptors(&self, most: u64) {
+        let limit = Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        };
+        prlimit(Some(self.process()), Resource::Nofile, limit).expect("the process lives");
+    }
+
+    fn process(&self) -> Pid {
+        i32::try_from(self.pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a pid")
     }
 
     /// Its resident memory, in bytes.

@@ -2,15 +2,20 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::PATIENCE;
+use crate::frame;
 
 /// The capability file of the socket `path` (local.md §2).
 #[must_use]
@@ -66,6 +71,24 @@ pub fn publish(config: &Path, path: &str, token: &str) {
 pub fn message(token: &str, kind: &str, data: &Value) -> String {
     let frame = serde_json::json!({"type": kind, "data": data, "meta": {"authToken": token}});
     format!("{frame}\n")
+}
+
+/// Waits until `descriptor` is ready for one of `flags`, or at its end; whether it was within
+/// `span`.
+///
+/// # Panics
+///
+/// When the system does not say.
+pub fn wait_for(descriptor: impl AsFd, flags: PollFlags, span: Duration) -> bool {
+    let start = Instant::now();
+    loop {
+        let left = Timespec::try_from(span.saturating_sub(start.elapsed())).expect("a short span");
+        match poll(&mut [PollFd::new(&descriptor, flags)], Some(&left)) {
+            Ok(ready) => return ready > 0,
+            Err(Errno::INTR) => {}
+            Err(error) => panic!("no answer: {error}"),
+        }
+    }
 }
 
 /// A connection on which the test says every byte.
@@ -170,6 +193,8 @@ impl Wire {
                     .unread
                     .extend_from_slice(buffer.get(..n).unwrap_or_default()),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(End::Reset),
+                // With a timeout the kernel does not begin anew by itself.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("no line came: {error}"),
             }
         }
@@ -184,6 +209,121 @@ impl Wire {
     pub fn line(&mut self) -> Value {
         let line = self.try_line().expect("a line before the end");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// The next line as it was written, but for its `ts`: see [`frame::untimed`].
+    ///
+    /// # Panics
+    ///
+    /// When there is none, or its time is wrong.
+    #[track_caller]
+    pub fn reply(&mut self) -> String {
+        frame::untimed(&self.try_line().expect("a line before the end"))
+    }
+
+    /// Demands that the peer ends the connection in good order and says nothing before.
+    ///
+    /// # Panics
+    ///
+    /// When it says something, or does not end it in time.
+    #[track_caller]
+    pub fn expect_end(&mut self) {
+        assert_eq!(self.try_line(), Err(End::Closed));
+    }
+
+    /// Demands that the next line is the error frame `text`, exactly, and the last.
+    ///
+    /// # Panics
+    ///
+    /// When it is not.
+    #[track_caller]
+    pub fn expect_refusal(&mut self, text: &str) {
+        assert_eq!(self.reply(), frame::refusal(text));
+        self.expect_end();
+    }
+
+    /// Sends a ping with `token`, and demands the pong of the server at `path`.
+    ///
+    /// # Panics
+    ///
+    /// When there is another answer or none.
+    #[track_caller]
+    pub fn ping(&mut self, token: &str, path: &str) -> &mut Self {
+        self.send(message(token, "ping", &Value::Null));
+        assert_eq!(self.reply(), frame::pong(path));
+        self
+    }
+
+    /// Waits until there is something to read, a line or the end, at most `span`; whether there
+    /// was nothing.
+    ///
+    /// # Panics
+    ///
+    /// When the system does not say.
+    #[must_use]
+    pub fn is_quiet_for(&self, span: Duration) -> bool {
+        self.unread.is_empty() && !self.wait_for(PollFlags::IN, span)
+    }
+
+    /// Sends as much of `bytes` as is taken without waiting; how much that was.
+    ///
+    /// # Panics
+    ///
+    /// When the peer is gone.
+    #[track_caller]
+    pub fn send_now(&mut self, bytes: &[u8]) -> usize {
+        self.stream.set_nonblocking(true).expect("a mode");
+        let sent = match self.stream.write(bytes) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == ErrorKind::Interrupted => 0,
+            Err(error) => panic!("nothing can be sent: {error}"),
+        };
+        self.stream.set_nonblocking(false).expect("a mode");
+        sent
+    }
+
+    /// Sends `line` again and again and reads nothing, until the peer takes no more of it over
+    /// many `beat`s, which are to show that it lives; how many bytes it took.
+    ///
+    /// # Panics
+    ///
+    /// When it takes more than `most` bytes, or is gone.
+    #[track_caller]
+    pub fn send_until_stuck(&mut self, line: &str, most: usize, mut beat: impl FnMut()) -> usize {
+        const BEATS: usize = 20;
+        let lines = line.repeat(65_536 / line.len() + 1);
+        let (mut sent, mut still) = (0, 0);
+        while still < BEATS {
+            let rest = lines.as_bytes().get(sent % line.len()..).expect("a rest");
+            let taken = self.send_now(rest);
+            sent += taken;
+            assert!(sent <= most, "it takes without end: {sent} bytes");
+            if taken == 0 {
+                still += 1;
+                beat();
+            } else {
+                still = 0;
+            }
+        }
+        sent
+    }
+
+    /// Waits until the peer has closed the connection both ways. Reads nothing.
+    ///
+    /// # Panics
+    ///
+    /// When it does not in time.
+    #[track_caller]
+    pub fn expect_hangup(&self) {
+        assert!(
+            self.wait_for(PollFlags::empty(), PATIENCE),
+            "the peer holds on"
+        );
+    }
+
+    fn wait_for(&self, flags: PollFlags, span: Duration) -> bool {
+        wait_for(&self.stream, flags, span)
     }
 
     /// All further lines until the connection ends, as JSON, and how it ended.
@@ -232,6 +372,9 @@ impl FakeServer {
         publish(config, path, Self::TOKEN);
         let thread = std::thread::spawn(move || {
             for _ in 0..clients {
+                let wait = Timespec::try_from(PATIENCE).expect("a short patience");
+                let ready = poll(&mut [PollFd::new(&listener, PollFlags::IN)], Some(&wait));
+                assert_eq!(ready, Ok(1), "no client came");
                 let (stream, _) = listener.accept().expect("a client");
                 serve(Wire::over(stream));
             }

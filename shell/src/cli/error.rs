@@ -161,8 +161,12 @@ impl From<OwnerError> for Failed {
         let message = error.to_string();
         let exit = match error {
             OwnerError::Connect { source } => Self::from(source).exit,
-            OwnerError::Failed(failure) => Self::from(failure).exit,
-            OwnerError::Nonsense => Exit::Failed,
+            OwnerError::Refused { .. } => Exit::Refused,
+            OwnerError::Unanswered(Failure::TimedOut) => Exit::TimedOut,
+            OwnerError::NotAsked(SendError::Full) => Exit::Full,
+            OwnerError::Unanswered(_) | OwnerError::NotAsked(_) | OwnerError::Nonsense => {
+                Exit::Failed
+            }
         };
         Self { exit, message }
     }

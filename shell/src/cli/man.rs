@@ -37,7 +37,20 @@ fn page() -> std::io::Result<Vec<u8>> {
     }
     man.render_extra_section(&mut out)?;
     man.render_version_section(&mut out)?;
-    Ok(out)
+    Ok(in_ascii(&out))
+}
+
+/// The page for formatters that know no UTF-8: other characters by their numbers.
+fn in_ascii(page: &[u8]) -> Vec<u8> {
+    let mut out = String::new();
+    for c in String::from_utf8_lossy(page).chars() {
+        if c.is_ascii() {
+            out.push(c);
+        } else {
+            out.push_str(&format!("\\[u{:04X}]", u32::from(c)));
+        }
+    }
+    out.into_bytes()
 }
 
 fn verb_section(verb: &Command, out: &mut Vec<u8>) -> std::io::Result<()> {

@@ -17,6 +17,7 @@ mod send;
 mod serve;
 mod signals;
 mod terminal;
+mod umask;
 
 use std::process::ExitCode;
 
@@ -37,23 +38,11 @@ use crate::paths::Environment;
 #[must_use]
 pub fn main() -> ExitCode {
     // Before anything is created, and before there is a second thread.
-    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    umask::make_private();
     keep_secrets_out_of_core_dumps();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version are not errors; clap knows which stream is theirs.
-            let code = if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Done
-            };
-            return if error.print().is_ok() {
-                code.into()
-            } else {
-                Exit::Failed.into()
-            };
-        }
+        Err(error) => return misused(&error),
     };
     let global = arguments.global;
     anstream::ColorChoice::write_global(match global.color {
@@ -69,6 +58,35 @@ pub fn main() -> ExitCode {
             failed.exit.into()
         }
     }
+}
+
+/// Says what is wrong with the command line, or what was asked for in place of a verb.
+fn misused(error: &clap::Error) -> ExitCode {
+    // Help and version are not errors; clap knows which stream is theirs.
+    let code = if error.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Done
+    };
+    if code == Exit::Usage && wants_json() {
+        let text = error.render().to_string();
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let message = lines.collect::<Vec<_>>().join("; ");
+        let message = message.strip_prefix("error: ").unwrap_or(&message);
+        Output { json: true }.error(&Failed::new(code, message));
+        return code.into();
+    }
+    if error.print().is_ok() {
+        code.into()
+    } else {
+        Exit::Failed.into()
+    }
+}
+
+/// Whether a command line that makes no sense asks for JSON. What is behind `--` is another's.
+fn wants_json() -> bool {
+    let mut own = std::env::args_os().take_while(|argument| argument != "--");
+    own.any(|argument| argument == "--json")
 }
 
 fn dispatch(verb: Verb, global: &Global, output: &Output) -> Result<ExitCode, Failed> {

@@ -14,6 +14,7 @@ use super::error::{Exit, Failed};
 use super::output::Output;
 use super::serve::{Consumer, builder};
 use super::signals::listen;
+use super::umask;
 use crate::home::Home;
 
 /// Runs the command; its exit code is ours. Its messages are held for `hallway inbox`, which
@@ -29,21 +30,21 @@ pub(super) async fn run(arguments: Run, home: Home, output: &Output) -> Result<E
         .command
         .split_first()
         .ok_or_else(|| Failed::new(Exit::Usage, "no command; nothing to run; give one after --"))?;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(rest)
-        .env("CLAUDE_CODE_MESSAGING_SOCKET", daemon.socket_path())
-        .spawn()
-        .map_err(|error| {
-            let exit = if error.kind() == std::io::ErrorKind::NotFound {
-                Exit::Usage
-            } else {
-                Exit::Failed
-            };
-            Failed::new(
-                exit,
-                format!("{program:?} does not start; {error}; check the command after --"),
-            )
-        })?;
+        .env("CLAUDE_CODE_MESSAGING_SOCKET", daemon.socket_path());
+    let mut child = umask::spawn(&mut command).map_err(|error| {
+        let exit = if error.kind() == std::io::ErrorKind::NotFound {
+            Exit::Usage
+        } else {
+            Exit::Failed
+        };
+        Failed::new(
+            exit,
+            format!("{program:?} does not start; {error}; check the command after --"),
+        )
+    })?;
     let status = consumer
         .attend(daemon, signals.attend(&mut child))
         .await??;

@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Read as _};
 use std::process::ExitCode;
 
 use hallway_core::local::exchange::{Answer, Data, SendError, SendId};
-use hallway_core::local::input::Input;
+use hallway_core::local::input::{Input, InputError};
 use hallway_core::local::message::is_blank;
 use hallway_core::{FrameTooLong, Framer, Limits};
 use serde_json::{Value, json};
@@ -86,6 +86,8 @@ async fn many(home: &Home, target: &str, output: &Output) -> Result<ExitCode, Fa
     let mut batch = Batch {
         client,
         waiting: VecDeque::new(),
+        most: home.limits().max_pending_sends(),
+        settled: 0,
         sent: 0,
         failed: 0,
         first: None,
@@ -100,22 +102,38 @@ async fn many(home: &Home, target: &str, output: &Output) -> Result<ExitCode, Fa
         tokio::select! {
             biased;
             outcome = batch.client.next_outcome(), if !batch.waiting.is_empty() => batch.record(outcome)?,
-            line = lines.next(), if held.is_none() && !lines.ended => held = line?,
+            line = lines.next(), if held.is_none() && !lines.ended && batch.has_room() => {
+                match line {
+                    Some((number, Ok(text))) => held = Some(Line { number, text }),
+                    Some((number, Err(failed))) => batch.wait(number, Err(failed))?,
+                    None => {}
+                }
+            }
             else => {}
         }
     }
-    batch.conclude(held.is_some() || !lines.ended)
+    batch.conclude(held.is_some() || lines.cut || !lines.ended)
 }
 
 /// The messages of one connection, and what became of them.
 struct Batch<'a> {
     client: Client,
-    /// Queued and not yet answered, with the number of their lines.
-    waiting: VecDeque<(SendId, u64)>,
+    /// The lines without an outcome, oldest first. The first of them waits for an answer.
+    waiting: VecDeque<Waiting>,
+    /// How many lines may wait.
+    most: usize,
+    /// The last line that has its outcome.
+    settled: u64,
     sent: u64,
     failed: u64,
     first: Option<Failed>,
     output: &'a Output,
+}
+
+struct Waiting {
+    line: u64,
+    /// The message that it has become, or why none.
+    queued: Result<SendId, Failed>,
 }
 
 impl Batch<'_> {
@@ -123,26 +141,39 @@ impl Batch<'_> {
         self.waiting.is_empty() && (nothing_to_read || self.client.is_closed())
     }
 
+    fn has_room(&self) -> bool {
+        self.waiting.len() < self.most
+    }
+
     /// Queues a line; gives it back when there is no room for it yet.
     fn queue(&mut self, line: Line) -> Result<Option<Line>, Failed> {
-        let input = match Input::parse(&line.text) {
-            Ok(input) => input,
-            Err(error) => {
-                let message = format!(
-                    "line {} is no message; {error}; write {{\"type\":\"text\",\"data\":…}}",
-                    line.number
-                );
-                self.fail(line.number, Failed::new(Exit::Usage, message), false)?;
-                return Ok(None);
+        let queued = match Input::parse(&line.text) {
+            Ok(input) => {
+                let draft = input.draft();
+                match self.client.queue(draft.kind, draft.data) {
+                    Err(SendError::Full) if !self.waiting.is_empty() => return Ok(Some(line)),
+                    queued => queued.map_err(|error| SendFailure::from(error).into()),
+                }
             }
+            Err(error) => Err(no_message(line.number, error)),
         };
-        let draft = input.draft();
-        match self.client.queue(draft.kind, draft.data) {
-            Ok(id) => self.waiting.push_back((id, line.number)),
-            Err(SendError::Full) if !self.waiting.is_empty() => return Ok(Some(line)),
-            Err(error) => self.fail(line.number, SendFailure::from(error).into(), false)?,
+        self.wait(line.number, queued).map(|()| None)
+    }
+
+    /// Puts a line behind those that wait.
+    fn wait(&mut self, line: u64, queued: Result<SendId, Failed>) -> Result<(), Failed> {
+        self.waiting.push_back(Waiting { line, queued });
+        self.settle()
+    }
+
+    /// Prints the outcomes of the first lines, up to one that waits for an answer.
+    fn settle(&mut self) -> Result<(), Failed> {
+        while let Some(first) = self.waiting.pop_front_if(|first| first.queued.is_err()) {
+            if let Err(failed) = first.queued {
+                self.fail(first.line, failed, false)?;
+            }
         }
-        Ok(None)
+        Ok(())
     }
 
     fn record(
@@ -152,7 +183,11 @@ impl Batch<'_> {
         let Some((id, result)) = outcome else {
             return Ok(());
         };
-        let Some((_, number)) = self.waiting.pop_front().filter(|(queued, _)| *queued == id) else {
+        let answered = self.waiting.pop_front();
+        let Some(number) = answered
+            .filter(|first| first.queued.as_ref().is_ok_and(|queued| *queued == id))
+            .map(|first| first.line)
+        else {
             return Err(Failed::new(
                 Exit::Failed,
                 "answers out of order; this is a bug; report it",
@@ -161,16 +196,18 @@ impl Batch<'_> {
         match result {
             Ok(Answer::Accepted(id)) => {
                 self.sent += 1;
+                self.settled = number;
                 self.output
-                    .raw(&json!({"event": "sent", "line": number, "id": id}).to_string())
+                    .raw(&json!({"event": "sent", "line": number, "id": id}).to_string())?;
             }
             // Neither was asked for.
-            Ok(Answer::Pong | Answer::Object(_)) => Ok(()),
+            Ok(Answer::Pong | Answer::Object(_)) => {}
             Err(failure) => {
                 let unknown = matches!(failure, SendFailure::Unanswered { written: true, .. });
-                self.fail(number, failure.into(), unknown)
+                self.fail(number, failure.into(), unknown)?;
             }
         }
+        self.settle()
     }
 
     fn fail(&mut self, number: u64, failed: Failed, unknown: bool) -> Result<(), Failed> {
@@ -179,24 +216,27 @@ impl Batch<'_> {
             "message": failed.message, "taken": if unknown { Value::Null } else { json!(false) },
         });
         self.failed += 1;
+        self.settled = number;
         self.first.get_or_insert(failed);
         self.output.raw(&value.to_string())
     }
 
     fn conclude(self, unread: bool) -> Result<ExitCode, Failed> {
+        let rest = if unread {
+            format!("; nothing after line {} was sent", self.settled)
+        } else {
+            String::new()
+        };
         match self.first {
             None if unread => Err(Failed::new(
                 Exit::Failed,
-                format!(
-                    "the connection ended; {} messages were sent, the lines after them were not read; send those again",
-                    self.sent
-                ),
+                format!("the connection ended{rest}; send the rest again"),
             )),
             None => Ok(Exit::Done.into()),
             Some(first) => Err(Failed::new(
                 first.exit,
                 format!(
-                    "{} messages were sent, {} failed; the first: {}",
+                    "{} messages were sent, {} failed; the first: {}{rest}",
                     self.sent, self.failed, first.message
                 ),
             )),
@@ -215,6 +255,8 @@ struct Lines {
     framer: Framer,
     number: u64,
     ended: bool,
+    /// Whether it ended before its end.
+    cut: bool,
 }
 
 impl Lines {
@@ -224,53 +266,63 @@ impl Lines {
             framer: Framer::new(limits),
             number: 0,
             ended: false,
+            cut: false,
         }
     }
 
-    /// The next line that is not blank; `None` at the end. Cancelling loses nothing.
-    async fn next(&mut self) -> Result<Option<Line>, Failed> {
+    /// The number of the next line that is not blank, and its text, or why it has none; `None`
+    /// at the end. Cancelling loses nothing.
+    async fn next(&mut self) -> Option<(u64, Result<String, Failed>)> {
         loop {
-            while let Some(frame) = self
-                .framer
-                .next_frame()
-                .map_err(|error| too_long(self.number, error))?
-            {
-                self.number += 1;
-                if !is_blank(frame) {
-                    let text = std::str::from_utf8(frame).map_err(|_| not_utf8(self.number))?;
-                    return Ok(Some(Line {
-                        number: self.number,
-                        text: text.to_owned(),
-                    }));
+            match self.framer.next_frame() {
+                Ok(Some(frame)) => {
+                    self.number += 1;
+                    if !is_blank(frame) {
+                        let text = std::str::from_utf8(frame).map(str::to_owned);
+                        let number = self.number;
+                        return Some((number, text.map_err(|_| not_utf8(number))));
+                    }
+                    continue;
                 }
+                Ok(None) if self.ended => return None,
+                Ok(None) => {}
+                // Where the next line begins is not known.
+                Err(error) => return Some(self.end_with(|number| too_long(number, error))),
             }
-            if self.ended {
-                return Ok(None);
-            }
-            let read = self
-                .stdin
-                .read(self.framer.spare_mut())
-                .await
-                .map_err(unreadable)?;
-            self.framer.commit(read);
-            if read == 0 {
-                self.ended = true;
-                // The last line may lack its newline.
-                if let Some(byte) = self.framer.spare_mut().first_mut() {
-                    *byte = b'\n';
-                    self.framer.commit(1);
+            match self.stdin.read(self.framer.spare_mut()).await {
+                Ok(0) => {
+                    self.ended = true;
+                    // The last line may lack its newline.
+                    if let Some(byte) = self.framer.spare_mut().first_mut() {
+                        *byte = b'\n';
+                        self.framer.commit(1);
+                    }
                 }
+                Ok(read) => self.framer.commit(read),
+                Err(error) => return Some(self.end_with(|_| unreadable(error))),
             }
         }
+    }
+
+    /// Fails the next line, after which there is none.
+    fn end_with(&mut self, why: impl FnOnce(u64) -> Failed) -> (u64, Result<String, Failed>) {
+        (self.ended, self.cut) = (true, true);
+        self.number += 1;
+        (self.number, Err(why(self.number)))
     }
 }
 
-fn too_long(after: u64, error: FrameTooLong) -> Failed {
+fn no_message(number: u64, error: InputError) -> Failed {
+    let message =
+        format!("line {number} is no message; {error}; write {{\"type\":\"text\",\"data\":…}}");
+    Failed::new(Exit::Usage, message)
+}
+
+fn too_long(number: u64, error: FrameTooLong) -> Failed {
     Failed::new(
         Exit::Usage,
         format!(
-            "line {} is too long; a frame may have {} bytes; send a path to a file instead",
-            after + 1,
+            "line {number} is too long; a frame may have {} bytes; send a path to a file instead",
             error.limit
         ),
     )

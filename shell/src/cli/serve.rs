@@ -9,10 +9,11 @@ use std::time::Duration;
 use hallway_core::Mailbox;
 use hallway_core::local::record::SessionKind;
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, Signal, kill_process_group};
 use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tracing::{debug, warn};
 
 use super::args::{Delivery, Identity, Serve};
@@ -21,6 +22,7 @@ use super::error::{Exit, Failed};
 use super::output::Output;
 use super::printer;
 use super::signals::Stop;
+use super::umask;
 use crate::home::Home;
 use crate::local::daemon::{Daemon, DaemonBuilder};
 
@@ -245,27 +247,67 @@ async fn run_command(
     socket: &str,
     entry: &[u8],
 ) -> Result<(), String> {
-    let mut child = Command::new("/bin/sh")
+    let mut shell = Command::new("/bin/sh");
+    shell
         .args(["-c", command])
         .env("CLAUDE_CODE_MESSAGING_SOCKET", socket)
         .stdin(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("it does not start: {error}"))?;
+        .process_group(0)
+        .kill_on_drop(true);
+    let mut child =
+        umask::spawn(&mut shell).map_err(|error| format!("it does not start: {error}"))?;
     let stdin = child.stdin.take();
+    // Dropped before the child, whose pid is its own until it has been waited for.
+    let group = Group::of(&child);
     let feed = async {
         if let Some(mut stdin) = stdin
             && let Err(error) = stdin.write_all(entry).await
         {
             debug!(%error, "the command did not read its input");
         }
+        // What it does not read any more when it has ended need not be written.
+        std::future::pending().await
     };
-    let both = async { tokio::join!(feed, child.wait()).1 };
-    match tokio::time::timeout(timeout, both).await {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(status.to_string()),
-        Ok(Err(error)) => Err(format!("it cannot be waited for: {error}")),
+    let ended = async {
+        tokio::select! {
+            ended = child.wait() => ended,
+            never = feed => never,
+        }
+    };
+    match tokio::time::timeout(timeout, ended).await {
+        Ok(ended) => {
+            group.let_live();
+            match ended {
+                Ok(status) if status.success() => Ok(()),
+                Ok(status) => Err(status.to_string()),
+                Err(error) => Err(format!("it cannot be waited for: {error}")),
+            }
+        }
         Err(_) => Err(format!("it took longer than {timeout:?} and was killed")),
+    }
+}
+
+/// A command and all that it started: killed on drop, as a hanging shell's children hang on.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(leader: &Child) -> Self {
+        let pid = leader.id().and_then(|pid| i32::try_from(pid).ok());
+        Self(pid.and_then(Pid::from_raw))
+    }
+
+    fn let_live(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0
+            && let Err(error) = kill_process_group(group, Signal::KILL)
+        {
+            debug!(%error, "the command could not be killed");
+        }
     }
 }
 
@@ -291,6 +333,10 @@ fn activated() -> Result<Option<UnixListener>, Failed> {
             .map_err(|error| refused(error.to_string()))?
     };
     if let Some(listener) = &listener {
+        let address = listener.local_addr();
+        if !address.is_ok_and(|address| address.as_pathname().is_some()) {
+            return Err(refused("it has no path".to_owned()));
+        }
         // Not for the commands that we start.
         fcntl_setfd(listener, FdFlags::CLOEXEC).map_err(|error| refused(error.to_string()))?;
     }

@@ -75,12 +75,24 @@ impl Drop for Placed {
 }
 
 impl Dir {
-    /// Takes charge of the entry at `name`, which the caller has just put there.
+    /// Takes charge of the entry at `name`, which the caller has just put there. What it cannot
+    /// take charge of, for want of descriptors say, is removed again.
     ///
     /// # Errors
     ///
     /// [`DirError`]; also when it does not exist.
     pub fn place(&self, name: &str) -> Result<Placed, DirError> {
+        let placed = self.pin(name);
+        if placed.is_err()
+            && let Ok(Some(facts)) = self.look(name)
+            && let Err(error) = self.remove_if(name, facts.identity)
+        {
+            tracing::warn!("{name:?} is left behind: {error}");
+        }
+        placed
+    }
+
+    fn pin(&self, name: &str) -> Result<Placed, DirError> {
         let path = self.entry(name)?;
         #[cfg(target_os = "linux")]
         let (pin, facts) = {

@@ -17,6 +17,9 @@ use crate::local::target::{self, Resolved, TargetError};
 use crate::local::transport::Transport;
 use crate::paths::{PathError, check_socket_path};
 
+/// How long a full queue is left alone.
+const REDIAL: Duration = Duration::from_millis(10);
+
 /// Why there is no connection to a peer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -151,7 +154,7 @@ impl Client {
             }
         })?;
         let after = home.limits().connect_timeout();
-        let stream = match tokio::time::timeout(after, UnixStream::connect(&path)).await {
+        let stream = match tokio::time::timeout(after, dial(&path)).await {
             Ok(connected) => connected,
             Err(_) => return Err(ConnectError::TimedOut { path, after }),
         };
@@ -316,6 +319,18 @@ impl Client {
                 words: words.unwrap_or_default().to_owned(),
             },
             _ => SendFailure::Unanswered { failure, written },
+        }
+    }
+}
+
+/// Connects. A server whose queue is full is waited for: the kernel has no event for room in it.
+async fn dial(path: &str) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(REDIAL).await;
+            }
+            connected => return connected,
         }
     }
 }

@@ -79,11 +79,13 @@ pub fn examine(home: &Home, fix: bool) -> Vec<Finding> {
         findings: Vec::new(),
         left_behind: Vec::new(),
     };
-    if let Some(config) = config::examine(&mut exam) {
+    let config = config::examine(&mut exam);
+    // Before what is in them is judged: what has been mended is not told twice.
+    sockets::examine(&mut exam);
+    if let Some(config) = config {
         capabilities::examine(&mut exam, &config);
         sessions::examine(&mut exam, &config);
     }
-    sockets::examine(&mut exam);
     system::examine(&mut exam);
     if fix {
         exam.sweep();

@@ -1,6 +1,6 @@
 //! Reading a held inbox from another process of its owner, over the daemon's owner channel.
 
-use hallway_core::local::exchange::Answer;
+use hallway_core::local::exchange::{Answer, Failure, SendError};
 use hallway_core::local::inbox::EntryId;
 use hallway_core::local::owner::{Question, Reply};
 
@@ -22,9 +22,20 @@ pub enum OwnerError {
         #[from]
         source: ConnectError,
     },
-    /// The daemon did not answer, or refused.
+    /// The daemon refused, such as a second consumer. The words are its own.
+    #[error(
+        "refused by the daemon: {words:?}; one reader at a time takes messages; end the other one, or use --peek"
+    )]
+    Refused {
+        /// What it said.
+        words: String,
+    },
+    /// The daemon did not answer.
+    #[error("no answer from the daemon; {0}; it may have ended")]
+    Unanswered(Failure),
+    /// The question could not be asked.
     #[error(transparent)]
-    Failed(#[from] SendFailure),
+    NotAsked(SendError),
     /// The daemon answered something else.
     #[error("the daemon's answer makes no sense; it may be of another version; restart it")]
     Nonsense,
@@ -69,7 +80,7 @@ impl OwnerClient {
     ///
     /// # Errors
     ///
-    /// [`OwnerError::Failed`] when there is another.
+    /// [`OwnerError::Refused`] when there is another.
     pub async fn consume(&mut self) -> Result<(), OwnerError> {
         match self.ask(Question::Consume).await? {
             (Reply::Attached, _) => Ok(()),
@@ -109,14 +120,23 @@ impl OwnerClient {
     }
 
     async fn ask(&mut self, question: Question) -> Result<(Reply, String), OwnerError> {
-        let id = self
-            .client
-            .ask(question.kind(), &question.data())
-            .map_err(SendFailure::from)?;
-        let Answer::Object(line) = self.client.outcome_of(id).await? else {
+        let asked = self.client.ask(question.kind(), &question.data());
+        let id = asked.map_err(OwnerError::NotAsked)?;
+        let answer = self.client.outcome_of(id).await.map_err(failed)?;
+        let Answer::Object(line) = answer else {
             return Err(OwnerError::Nonsense);
         };
         let reply = Reply::parse(&line).map_err(|_| OwnerError::Nonsense)?;
         Ok((reply, String::from(line)))
+    }
+}
+
+/// What a failed send means when it was a question.
+fn failed(failure: SendFailure) -> OwnerError {
+    match failure {
+        SendFailure::NotSent(error) => OwnerError::NotAsked(error),
+        SendFailure::InboxFull => OwnerError::Nonsense,
+        SendFailure::Refused { words } => OwnerError::Refused { words },
+        SendFailure::Unanswered { failure, .. } => OwnerError::Unanswered(failure),
     }
 }

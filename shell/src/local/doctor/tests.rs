@@ -337,3 +337,45 @@ fn what_may_be_being_made_is_only_noted() {
     );
     assert!(record.exists() && capability.exists());
 }
+
+#[test]
+fn nothing_is_changed_without_being_asked() {
+    let ward = Ward::new();
+    let _listener = UnixListener::bind(ward.socket("live")).unwrap();
+    let capability = ward.capability(&ward.socket("live"));
+    mkdir(ward.at("t/claude-code-socks"));
+    for (path, broad) in [
+        (ward.at("c"), 0o775),
+        (ward.at("c/messaging-capabilities"), 0o755),
+        (capability, 0o640),
+        (ward.at("c/sessions"), 0o775),
+        (ward.at("c/sessions"), 0o755),
+        (ward.at("t/claude-code-socks"), 0o750),
+    ] {
+        let private = mode(&path);
+        chmod(&path, broad);
+        let found = ward.findings(false);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(mode(&path), broad, "{}", path.display());
+        let mended: Vec<_> = found.iter().map(|text| format!("fixed {text}")).collect();
+        assert_eq!(ward.findings(true), mended);
+        chmod(&path, private);
+    }
+}
+
+#[test]
+fn permissions_are_taken_from_the_entry_that_was_looked_at_and_no_other() {
+    let (home, dir) = crate::dir::testing::home();
+    let (looked_at, other) = (home.path().join("a"), home.path().join("b"));
+    for path in [&looked_at, &other] {
+        fs::write(path, "").unwrap();
+        chmod(path, 0o644);
+    }
+    let facts = dir.look("a").unwrap().unwrap();
+    fs::rename(&other, &looked_at).unwrap();
+    assert!(!mend::restrict(&dir, "a", &facts, 0o077));
+    assert_eq!(mode(&looked_at), 0o644);
+    let facts = dir.look("a").unwrap().unwrap();
+    assert!(mend::restrict(&dir, "a", &facts, 0o077));
+    assert_eq!(mode(&looked_at), 0o600);
+}
