@@ -174,4 +174,3 @@ impl Drop for Idle {
         drop(self.0.wait());
     }
 }
-

@@ -133,7 +133,7 @@ pub(super) struct Peers {
 
 #[derive(Debug, Args)]
 pub(super) struct Ping {
-    /// uds:<path>, an absolute path, a pid, a session id or its prefix, or a name
+    /// uds:PATH, an absolute path, a pid, a session id or its prefix, or a name
     pub(super) target: String,
     /// How long to wait for the answer
     #[arg(long, value_name = "TIME", value_parser = span)]
@@ -142,7 +142,7 @@ pub(super) struct Ping {
 
 #[derive(Debug, Args)]
 pub(super) struct Send {
-    /// uds:<path>, an absolute path, a pid, a session id or its prefix, or a name
+    /// uds:PATH, an absolute path, a pid, a session id or its prefix, or a name
     pub(super) target: String,
     /// The message; else standard input, whole, or with --json one {"type":…,"data":…} a line
     pub(super) text: Option<String>,
