@@ -361,8 +361,8 @@ fn the_sockets_parent_must_be_private_ours_and_real() {
     for mode in [0o710, 0o755, 0o777, 0o1777] {
         chmod(&dir, mode);
         let why = format!(
-            "socket parent permissions are too broad: {shown}; its mode is {mode:04o}; run chmod \
-             700 {shown}"
+            "socket parent permissions are too broad: {shown}; its mode is {mode:04o}; choose a \
+             directory that is for nothing else, or run chmod 700 {shown} if it is"
         );
         refused(&home, &at, &why);
     }

@@ -99,7 +99,7 @@ fn signals_are_passed_on() {
     let home = home();
     for (signal, name) in [(Signal::TERM, "TERM"), (Signal::HUP, "HUP")] {
         let script = format!(
-            "trap 'echo got {name}; exit 7' {name}; echo ready; while :; do read line; done"
+            "trap 'echo got {name}; exit 7' {name}; echo ready; while read line; do :; done"
         );
         let (reader, writer) = std::io::pipe().unwrap();
         let mut command = home.command(&["run", "--", "sh", "-c", &script]);

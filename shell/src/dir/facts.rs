@@ -287,18 +287,17 @@ fn refusal(role: Role, path: &Path, flaw: Flaw) -> String {
         ),
         Flaw::Mode(mode) => {
             let fix = match role {
-                Role::Ancestor => "go-w",
-                Role::PrivateFile => "600",
-                Role::SocketParent
-                | Role::CapabilityDirectory
-                | Role::Link
-                | Role::OwnFile
-                | Role::Socket => "700",
+                Role::Ancestor => format!("run chmod go-w {path}"),
+                Role::PrivateFile => format!("run chmod 600 {path}"),
+                // It may be anybody's choice, such as a directory of the system.
+                Role::SocketParent => format!(
+                    "choose a directory that is for nothing else, or run chmod 700 {path} if it is"
+                ),
+                Role::CapabilityDirectory | Role::Link | Role::OwnFile | Role::Socket => {
+                    format!("run chmod 700 {path}")
+                }
             };
-            format!(
-                "{noun} permissions are too broad: {path}; its mode is {mode:04o}; \
-                 run chmod {fix} {path}"
-            )
+            format!("{noun} permissions are too broad: {path}; its mode is {mode:04o}; {fix}")
         }
     }
 }
@@ -396,7 +395,7 @@ mod tests {
             (
                 Role::SocketParent,
                 Flaw::Mode(0o755),
-                "socket parent permissions are too broad: /x; its mode is 0755; run chmod 700 /x",
+                "socket parent permissions are too broad: /x; its mode is 0755; choose a directory that is for nothing else, or run chmod 700 /x if it is",
             ),
             (
                 Role::SocketParent,
