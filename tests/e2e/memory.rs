@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 
 use hallway_core::Limits;
-use hallway_tests::Wire;
+use hallway_tests::{Served, Wire};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
@@ -16,8 +16,9 @@ const MIB: u64 = 1 << 20;
 /// each connection, and what the allocator rounds up.
 const BASE_BYTES: u64 = 10 * MIB;
 
-/// Writes `bytes` over and over to every peer until all of them have stopped reading.
-fn fill(streams: &[&UnixStream], bytes: &[u8]) {
+/// Writes `bytes` over and over to every peer until the daemon has stopped reading all of them:
+/// nobody can write, and it waits for something to happen.
+fn fill(served: &Served, streams: &[&UnixStream], bytes: &[u8]) {
     let mut rests = vec![bytes; streams.len()];
     for stream in streams {
         stream.set_nonblocking(true).unwrap();
@@ -31,13 +32,20 @@ fn fill(streams: &[&UnixStream], bytes: &[u8]) {
             .map(|stream| PollFd::new(*stream, PollFlags::OUT))
             .collect();
         let patience = Timespec {
-            tv_sec: 1,
-            tv_nsec: 0,
+            tv_sec: 0,
+            tv_nsec: 50_000_000,
         };
-        if poll(&mut descriptors, Some(&patience)).unwrap() == 0 {
+        let waits = is_asleep(served);
+        if poll(&mut descriptors, Some(&patience)).unwrap() == 0 && waits && is_asleep(served) {
             return;
         }
     }
+}
+
+/// Whether the daemon's thread waits, and is not merely kept from running.
+fn is_asleep(served: &Served) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", served.pid)).unwrap();
+    stat.rsplit(") ").next().unwrap().starts_with('S')
 }
 
 /// Writes until the socket takes no more.
@@ -86,7 +94,7 @@ fn the_worst_peers_take_no_more_than_the_limits_add_up_to() {
         wires.push(wire);
     }
     let streams: Vec<_> = wires.iter().map(Wire::stream).collect();
-    fill(&streams, flood.as_bytes());
+    fill(&served, &streams, flood.as_bytes());
 
     let bound = Limits::DEFAULT.worst_case_bytes() as u64 + BASE_BYTES;
     let resident = served.resident_bytes();
