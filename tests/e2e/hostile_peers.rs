@@ -259,7 +259,8 @@ fn a_start_without_descriptors_fails_with_words_and_leaves_nothing() {
     let home = home();
     let socket = home.socket("s");
     let (mut started, mut failed) = (0, 0);
-    for most in (0..40).rev() {
+    // With fewer the program is not even loaded.
+    for most in (4..40).rev() {
         let plain = home.command(&["serve", "--json", "--hold", "--socket", &socket]);
         let mut command = Command::new("/bin/sh");
         let script = format!(r#"ulimit -n {most}; exec "$0" "$@""#);
@@ -269,9 +270,6 @@ fn a_start_without_descriptors_fails_with_words_and_leaves_nothing() {
             served.signal(Signal::TERM);
         }
         let (code, lines, log) = served.finish();
-        if log.contains("the runtime does not start") {
-            break;
-        }
         if code == 0 {
             started += 1;
         } else {

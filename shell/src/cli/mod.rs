@@ -92,15 +92,10 @@ fn wants_json() -> bool {
 fn dispatch(verb: Verb, global: &Global, output: &Output) -> Result<ExitCode, Failed> {
     // Not every verb needs a home.
     let home = || Home::new(Environment::from_process(), global.config_dir.as_deref());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Failed::new(
-                Exit::Failed,
-                format!("the runtime does not start; {error}; check the limits of this user"),
-            )
-        })?;
+    let runtime = runtime().map_err(|error| {
+        let message = format!("the runtime does not start; {error}; check the limits of this user");
+        Failed::new(Exit::Failed, message)
+    })?;
     let code = runtime.block_on(async {
         match verb {
             Verb::Demo => demo::run(output).await,
@@ -118,6 +113,19 @@ fn dispatch(verb: Verb, global: &Global, output: &Output) -> Result<ExitCode, Fa
     // A read of standard input may be under way on a thread; nothing waits for it.
     runtime.shutdown_background();
     code
+}
+
+/// The runtime of one thread. Tokio panics when its own descriptors cannot be had, so that they
+/// are asked for before.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    const OWN_DESCRIPTORS: usize = 8;
+    let probe: Result<Vec<_>, _> = (0..OWN_DESCRIPTORS)
+        .map(|_| rustix::io::dup(rustix::stdio::stderr()))
+        .collect();
+    drop(probe?);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }
 
 /// Tokens are in memory: no core dump, and no other process of this user attaches.
