@@ -199,4 +199,43 @@ mod tests {
         assert_eq!(outbox.buffer.capacity(), 0);
         assert_eq!(outbox.pending(), b"");
     }
+
+    /// An outbox that was given `first` bytes, of which `written` are gone, and then `more`.
+    fn after(max: usize, first: usize, written: usize, more: usize) -> Outbox {
+        let mut outbox = Outbox::new(max);
+        outbox.push(&[&alloc::vec![b'a'; first]]).unwrap();
+        outbox.consume(written);
+        outbox.push(&[&alloc::vec![b'b'; more]]).unwrap();
+        let mut expected = alloc::vec![b'a'; first - written];
+        expected.resize(first - written + more, b'b');
+        assert_eq!(outbox.pending(), expected);
+        outbox
+    }
+
+    #[test]
+    fn room_in_front_is_used_where_that_is_cheap_or_all_there_is() {
+        for (max, first, written, more, capacity, why) in [
+            (400, 100, 10, 0, 100, "nothing to make room for"),
+            (400, 100, 60, 60, 100, "most was written: moved"),
+            (400, 100, 50, 50, 100, "half was written: moved"),
+            (400, 100, 49, 49, 200, "less was written: doubled"),
+            (400, 100, 60, 61, 200, "it does not fit: doubled"),
+            (400, 100, 60, 300, 340, "twice is not enough: as needed"),
+            (150, 100, 60, 61, 150, "never beyond the bound"),
+            (100, 100, 10, 10, 100, "at the bound: moved"),
+        ] {
+            let outbox = after(max, first, written, more);
+            assert_eq!(outbox.buffer.capacity(), capacity, "{why}");
+        }
+    }
+
+    #[test]
+    fn an_empty_outbox_keeps_its_first_memory_and_no_more() {
+        for (bytes, kept) in [(KEPT_BYTES, KEPT_BYTES), (KEPT_BYTES + 1, 0)] {
+            let mut outbox = Outbox::new(65_536);
+            outbox.push(&[&alloc::vec![b'x'; bytes]]).unwrap();
+            outbox.consume(bytes);
+            assert_eq!(outbox.buffer.capacity(), kept);
+        }
+    }
 }

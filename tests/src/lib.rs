@@ -8,8 +8,11 @@
 
 pub mod files;
 pub mod frame;
+pub mod fuzzing;
 pub mod home;
+pub mod model;
 pub mod process;
+pub mod sim;
 pub mod wire;
 
 pub use home::Home;

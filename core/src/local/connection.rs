@@ -605,4 +605,27 @@ mod tests {
             .refuse(refusal, Instant::ORIGIN, UnixTime::EPOCH);
         assert!(connection.pending().len() - before <= ERROR_RESERVE_BYTES);
     }
+
+    #[test]
+    fn an_error_frame_without_room_ends_the_connection() {
+        let mut connection = Connection::new(&Limits::DEFAULT, Instant::ORIGIN);
+        connection.talk.outbox = Outbox::new(1);
+        connection.handle_eviction(Instant::ORIGIN, UnixTime::EPOCH);
+        assert_eq!(connection.close_reason(), Some(CloseReason::Internal));
+        assert_eq!(connection.poll_action(), Some(Action::Hangup));
+    }
+
+    #[test]
+    fn the_outbox_at_its_fullest_stays_within_its_worst_case() {
+        let limits = Limits::DEFAULT;
+        let mut connection = Connection::new(&limits, Instant::ORIGIN);
+        let line = [b'x'; 99];
+        while limits.max_outbox_bytes() - connection.pending().len() >= 100 {
+            connection.talk.reply(&[&line, b"\n"]);
+        }
+        connection.handle_eviction(Instant::ORIGIN, UnixTime::EPOCH);
+        let worst = Outbox::worst_case_bytes(&limits);
+        assert!(connection.pending().len() <= worst + ERROR_RESERVE_BYTES);
+        assert!(connection.pending().len() > worst / 2);
+    }
 }

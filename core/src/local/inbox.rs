@@ -453,4 +453,26 @@ mod tests {
             assert!(format!("{full}").starts_with("the inbox holds as many"));
         }
     }
+
+    #[test]
+    fn the_worst_case_covers_a_full_inbox_of_many_processes() {
+        let limits = Limits::builder()
+            .max_frame_bytes(512)
+            .max_inbox_entries(1_000)
+            .max_inbox_bytes(20_000)
+            .build()
+            .unwrap();
+        let mut inbox = Inbox::new(&limits);
+        for pid in 0..1_000 {
+            push(&mut inbox, Peer { uid: 1, pid }, 20).unwrap();
+        }
+        assert_eq!((inbox.len(), inbox.bytes()), (1_000, 20_000));
+        let account = size_of::<(u32, Usage)>();
+        let held = inbox.entries.capacity() * size_of::<Entry>()
+            + inbox.bytes()
+            + inbox.used_by.len() * account;
+        let worst = Inbox::worst_case_bytes(&limits);
+        assert!(held <= worst, "{held} > {worst}");
+        assert!(worst <= 4 * held, "a bound that says nothing: {worst}");
+    }
 }

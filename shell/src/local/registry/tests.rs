@@ -5,7 +5,7 @@ use crate::dir::testing::{age, give_away, home, mkdir, mkfifo, names};
 use crate::dir::{Flaw, Kind};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A pid that no process has: above the kernel's largest.
 const GONE: u32 = 2_000_000_000;
@@ -260,7 +260,7 @@ fn the_cost_of_a_scan_grows_linearly() {
     let text = own(1).print();
     let dir = home.path().join(DIRECTORY);
     mkdir(&dir);
-    let mut best_with = |records: std::ops::RangeInclusive<u32>| {
+    let best_with = |records: std::ops::RangeInclusive<u32>| {
         let last = *records.end();
         for pid in records {
             fs::write(dir.join(file_name(pid)), &text).unwrap();

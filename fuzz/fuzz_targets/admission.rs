@@ -1,0 +1,4 @@
+//! Who is served, who makes room and who is refused, against the model.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hallway_tests::model::check::check_admission(bytes));

@@ -1,0 +1,4 @@
+//! The capability file, against the model.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hallway_tests::model::check_capability(bytes));

@@ -1,0 +1,4 @@
+//! The server's connection under planned operations, against the model.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hallway_tests::model::check_connection(bytes));

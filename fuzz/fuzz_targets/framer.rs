@@ -1,0 +1,4 @@
+//! Bytes to frames, however cut, against the model.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hallway_tests::model::check_framer(bytes));

@@ -1,0 +1,4 @@
+//! Frames, against the model.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hallway_tests::model::check_message(bytes));

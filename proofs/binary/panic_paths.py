@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Lists every panic that is linked into the core's release build, and where it comes from.
+
+Usage: panic_paths.py <shared object> <list of argued ones> [--std]
+
+A function is a panic if it has no way to return and ends in the panic handler. Every place that
+calls, jumps to or takes the address of one is looked up in the line tables, with all that was
+inlined there: the innermost frame that is not of the standard library is responsible. What is
+not compiled in has no such place: the optimiser has shown that it cannot happen, for arguments
+of which it knows nothing (`src/surface.rs`).
+
+In the object without the standard library everything linked is looked at. With --std, what
+belongs to no library of Rust and what that calls directly.
+"""
+
+import re
+import subprocess
+import sys
+from collections import Counter, defaultdict
+
+LIBRARY = ("core", "alloc", "std")
+OWN = "hallway_core"
+CANARY = "hallway_binary::surface::canary"
+
+
+def output(*command, text=None):
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+
+
+class Function:
+    def __init__(self, name):
+        self.name = name
+        self.instructions = []
+        self.references = []  # (at, operation, target)
+
+
+def functions_of(path):
+    """Functions by address, with what each refers to."""
+    functions, current = {}, None
+    for line in output("objdump", "-d", "--no-show-raw-insn", path).splitlines():
+        if header := re.fullmatch(r"([0-9a-f]+) <(.*)>:", line):
+            current = functions[int(header[1], 16)] = Function(header[2])
+        elif current and (row := re.match(r"\s+([0-9a-f]+):\s+(\S.*)", line)):
+            current.instructions.append((int(row[1], 16), row[2].strip()))
+    names = output("c++filt", text="\n".join(f.name for f in functions.values())).splitlines()
+    for function, name in zip(functions.values(), names, strict=True):
+        function.name = re.sub(r"\[[0-9a-f]{16}\]", "", re.sub(r"::h[0-9a-f]{16}$", "", name))
+    for address, function in functions.items():
+        for at, text in function.instructions:
+            if target := re.search(r"\b([0-9a-f]+) <[^>]*(?:>[^>]*)*>$", text):
+                target = int(target[1], 16)
+                if target in functions and target != address:
+                    function.references.append((at, text.split()[0], target))
+    return functions
+
+
+def panics_of(functions):
+    """The functions that end in the panic handler and nowhere else."""
+    panics = {a for a, f in functions.items() if "rust_begin_unwind" in f.name}
+    assert panics, "there is no panic handler"
+    while True:
+        more = {
+            address
+            for address, function in functions.items()
+            if address not in panics
+            and any(target in panics for _, _, target in function.references)
+            and all(target in panics for _, op, target in function.references if op.startswith("j"))
+            and not any(re.match(r"(notrack )?(ret|jmp +\*)", text) for _, text in function.instructions)
+        }
+        if not more:
+            return panics
+        panics |= more
+
+
+def addresses_in_data(path):
+    """Addresses that tables hold: what is called through them is not seen as a call."""
+    rows = output("readelf", "--relocs", "--wide", path).splitlines()
+    found = (re.search(r"R_X86_64_RELATIVE\s+([0-9a-f]+)$", row) for row in rows)
+    return {int(row[1], 16) for row in found if row}
+
+
+def crate_of_file(file):
+    if found := re.search(r"/library/(\w+)/src/", file):
+        return found[1]
+    if found := re.search(r"/registry/src/[^/]+/([\w-]+?)-\d[^/]*/", file):
+        return found[1]
+    if file.endswith("?") and "/" not in file:
+        return "unknown"
+    return OWN if "/core/src/" in file else "hallway_binary"
+
+
+def crate_of_symbol(name):
+    first = re.match(r"[<&*\[(]*(?:mut |dyn )?(\w+)", name)
+    word = first[1] if first else name
+    return "core" if word in ("char", "str", "u8", "u16", "u32", "u64", "usize", "bool") else word
+
+
+def stacks_of(path, addresses):
+    """The inlined frames at each address, innermost first: function, file, line."""
+    stacks, frames = {}, None
+    rows = iter(output("addr2line", "-e", path, "-a", "-i", "-f", "-C", text="\n".join(map(hex, addresses))).splitlines())
+    for row in rows:
+        if row.startswith("0x"):
+            frames = stacks[int(row, 16)] = []
+        else:
+            file, _, line = next(rows).partition(" ")[0].rpartition(":")
+            frames.append((row, file, line))
+    return stacks
+
+
+def source_line(file, line):
+    if not line.isdigit():
+        return "?"
+    with open(file) as source:
+        return source.read().splitlines()[int(line) - 1].strip()
+
+
+def main():
+    path, argued_path = sys.argv[1:3]
+    functions = functions_of(path)
+    panics = panics_of(functions)
+    in_tables = panics & addresses_in_data(path)
+    assert not in_tables, [functions[a].name for a in in_tables]
+
+    looked_at = set(functions) - panics
+    if "--std" in sys.argv:
+        looked_at = {a for a in looked_at if crate_of_symbol(functions[a].name) not in (*LIBRARY, "__rustc")}
+        queue = list(looked_at)
+        while queue:
+            for _, _, target in functions[queue.pop()].references:
+                if target not in looked_at | panics:
+                    looked_at.add(target)
+                    queue.append(target)
+    sites = [(a, at, target) for a in sorted(looked_at) for at, _, target in functions[a].references if target in panics]
+    stacks = stacks_of(path, [at for _, at, _ in sites])
+
+    memory, trees, others = Counter(), Counter(), defaultdict(list)
+    canary = 0
+    for address, at, target in sites:
+        function, stack = functions[address], stacks[at]
+        canary += function.name == CANARY
+        text = " ".join([functions[target].name, *(name for name, _, _ in stack)])
+        blamed = next((n for n, (_, file, _) in enumerate(stack) if crate_of_file(file) not in LIBRARY), None)
+        if blamed is None:
+            crate = "library"
+            place = re.sub(r".*/library/", "", stack[0][1])
+        else:
+            crate = crate_of_file(stack[blamed][1])
+            place = re.sub(rf".*/(core/src/|{crate}-[^/]*/)", lambda found: re.sub(r"-[^/]*", "", found[1]), stack[blamed][1])
+        if crate == "hallway_binary":
+            continue  # what calls the core here, and the canary
+        inner = [file for _, file, _ in stack[:blamed]]
+        if re.search(r"handle_alloc_error|raw_vec::handle_error|capacity_overflow", text):
+            memory[crate] += 1
+        elif any("/alloc/src/collections/btree/" in file for file in inner or [stack[0][1]]):
+            trees[crate] += 1
+        elif crate == OWN:
+            others[crate, place, source_line(*stack[blamed][1:])].append(function.name)
+        else:
+            others[crate, place, ""].append(function.name)
+
+    assert canary == 1, "the canary's panic was not found: this check checks nothing"
+    argued = set()
+    with open(argued_path) as rows:
+        for row in rows:
+            if not row.startswith("#") and row.strip():
+                place, _, reason = row.strip().rpartition(" | ")
+                assert reason, row
+                argued.add(tuple(place.split(" | ", 2)))
+
+    print(f"{len(functions)} functions linked, {len(looked_at)} looked at, {len(panics)} of them panics, {len(sites)} places lead to one")
+    print(f"  memory that cannot be had: {sum(memory.values())} places ({listed(memory)})")
+    print(f"  the maps' own assertions about their nodes: {sum(trees.values())} places ({listed(trees)})")
+    failed = False
+    for crate in (OWN, *sorted({crate for crate, _, _ in others} - {OWN})):
+        mine = {key: names for key, names in others.items() if key[0] == crate}
+        print(f"  {crate}: {sum(map(len, mine.values()))} other places")
+        for key, names in sorted(mine.items()):
+            known = key in argued or (crate != OWN and (crate, key[1], "*") in argued)
+            failed |= not known
+            words = f"{key[1]}: {key[2]}" if key[2] else f"{key[1]} in {', '.join(sorted(set(names)))}"
+            print(f"    {'argued' if known else 'NEW   '} {words[:200]}")
+    if "--std" not in sys.argv:
+        for key in sorted(argued):
+            if key not in others and not (key[2] == "*" and any(other[:2] == key[:2] for other in others)):
+                failed = True
+                print(f"    STALE  {' | '.join(key)}: it is not linked; take it from {argued_path}")
+    sys.exit(failed)
+
+
+def listed(counts):
+    return ", ".join(f"{crate} {count}" for crate, count in sorted(counts.items())) or "none"
+
+
+if __name__ == "__main__":
+    main()

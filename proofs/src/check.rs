@@ -1,0 +1,151 @@
+//! Runs a model through both searches and says what they found.
+
+use std::fmt::{self, Debug};
+use std::hash::Hash;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use stateright::{Checker, Model};
+
+use crate::search::{Failure, Findings, Proof, search};
+
+/// How large a state space is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Size {
+    /// For an unoptimised test.
+    Small,
+    /// For a look.
+    Quick,
+    /// For the record.
+    Deep,
+}
+
+/// A model under its name.
+pub struct Named {
+    /// The name.
+    pub name: &'static str,
+    /// What it is about.
+    pub about: &'static str,
+    check: Box<dyn Fn(Size) -> Report>,
+    explore: Box<dyn Fn(u16)>,
+}
+
+impl Named {
+    pub(crate) fn new<M>(name: &'static str, about: &'static str, model: fn(Size) -> M) -> Self
+    where
+        M: Proof + Send + Sync + 'static,
+        M::State: Clone + Debug + Hash + PartialEq + Send + Sync + 'static,
+        M::Action: Clone + Debug + PartialEq + Send + Sync,
+    {
+        Self {
+            name,
+            about,
+            check: Box::new(move |size| Report::new(model, size)),
+            explore: Box::new(move |port| {
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                model(Size::Quick).checker().serve(address);
+            }),
+        }
+    }
+
+    /// Searches it twice.
+    #[must_use]
+    pub fn check(&self, size: Size) -> Report {
+        (self.check)(size)
+    }
+
+    /// Serves stateright's explorer on a port of the loopback interface.
+    pub fn explore(&self, port: u16) {
+        (self.explore)(port);
+    }
+}
+
+/// What both searches found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What the exact search found.
+    pub findings: Findings,
+    /// How long it took.
+    pub took: Duration,
+    /// How many states stateright found.
+    pub stateright_states: usize,
+    /// Which properties stateright found broken.
+    pub stateright_failures: Vec<&'static str>,
+    /// How long it took.
+    pub stateright_took: Duration,
+}
+
+impl Report {
+    fn new<M>(model: fn(Size) -> M, size: Size) -> Self
+    where
+        M: Proof + Send + Sync + 'static,
+        M::State: Clone + Debug + Hash + PartialEq + Send + Sync + 'static,
+        M::Action: Clone + Debug + PartialEq + Send + Sync,
+    {
+        let start = Instant::now();
+        let findings = search(&model(size), None);
+        let took = start.elapsed();
+        let start = Instant::now();
+        let checker = model(size).checker().spawn_dfs().join();
+        Self {
+            findings,
+            took,
+            stateright_states: checker.unique_state_count(),
+            stateright_failures: broken(&checker),
+            stateright_took: start.elapsed(),
+        }
+    }
+
+    /// Whether all holds, and both searches saw as many states.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.findings.failures.is_empty()
+            && self.stateright_failures.is_empty()
+            && self.findings.states == self.stateright_states
+    }
+}
+
+/// Which invariants a stateright search found broken.
+pub fn broken<M>(checker: &impl Checker<M>) -> Vec<&'static str>
+where
+    M: Model,
+    M::State: Clone + Debug + Hash + PartialEq,
+    M::Action: Clone + Debug + PartialEq,
+{
+    let found = checker.discoveries().into_keys();
+    let properties = checker.model().properties();
+    let failure = |name: &&str| {
+        let mut of_name = properties.iter().filter(|property| property.name == *name);
+        of_name.any(|property| property.expectation.discovery_is_failure())
+    };
+    found.filter(failure).collect()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Findings {
+            states,
+            edges,
+            depth,
+            failures,
+        } = &self.findings;
+        writeln!(
+            f,
+            "{states} states, {edges} transitions, depth {depth}, in {:.1?}; stateright: {} states in {:.1?}",
+            self.took, self.stateright_states, self.stateright_took,
+        )?;
+        for Failure { name, trace } in failures {
+            writeln!(f, "  BROKEN: {name}")?;
+            for step in trace {
+                writeln!(f, "    {step}")?;
+            }
+        }
+        for name in &self.stateright_failures {
+            writeln!(f, "  BROKEN, says stateright: {name}")?;
+        }
+        if *states != self.stateright_states {
+            writeln!(f, "  BROKEN: the counts of states differ")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! Breaks the production sources, one line at a time, in a copy, and sees that the proofs
+//! notice.
+
+mod table;
+
+use std::fs;
+use std::io::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Which proofs are to notice a mutant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Killer {
+    /// A model at its small size.
+    Small(&'static str),
+    /// A model at its quick size.
+    Quick(&'static str),
+    /// The exhaustive proofs.
+    Exhaustive,
+    /// The mailbox and the gate under loom.
+    Loom,
+}
+
+/// One deliberate break of a production source.
+#[derive(Clone, Copy, Debug)]
+struct Mutant {
+    /// What it breaks, in words.
+    name: &'static str,
+    /// The source, below `core/src`.
+    file: &'static str,
+    /// A text that stands there once.
+    from: &'static str,
+    /// What takes its place.
+    to: &'static str,
+    killer: Killer,
+}
+
+/// How many seconds the proofs may take to notice: a mutant may make a state space endless.
+const PATIENCE_SECONDS: &str = "300";
+
+/// Runs every mutant whose name or file contains `word`; returns how many were not noticed.
+///
+/// # Errors
+///
+/// When the sources cannot be copied or built.
+pub fn run(word: &str) -> Result<usize> {
+    let copy = Copy::new()?;
+    let chosen = |mutant: &&Mutant| mutant.name.contains(word) || mutant.file.contains(word);
+    let mut survivors = 0;
+    for mutant in table::MUTANTS.iter().filter(chosen) {
+        let noticed = copy.is_noticed(mutant)?;
+        let verdict = if noticed { "caught" } else { "NOT CAUGHT" };
+        println!(
+            "{verdict}: {} ({}, by {:?})",
+            mutant.name, mutant.file, mutant.killer
+        );
+        survivors += usize::from(!noticed);
+    }
+    fs::remove_dir_all(&copy.root)?;
+    Ok(survivors)
+}
+
+/// A workspace of its own with the core and the proofs.
+struct Copy {
+    root: PathBuf,
+    target: PathBuf,
+}
+
+impl Copy {
+    fn new() -> Result<Self> {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let workspace = here
+            .parent()
+            .ok_or(Error::other("the package has no workspace"))?;
+        let scratch = std::env::temp_dir();
+        let root = scratch.join(format!("hallway-mutants-{}", std::process::id()));
+        for package in ["core", "proofs"] {
+            copy_tree(&workspace.join(package), &root.join(package))?;
+        }
+        fs::copy(workspace.join("Cargo.lock"), root.join("Cargo.lock"))?;
+        let manifest = fs::read_to_string(workspace.join("Cargo.toml"))?;
+        let lines = manifest.lines().map(|line| match line.split_once(" = ") {
+            Some(("members", _)) => r#"members = ["core", "proofs"]"#,
+            Some(("default-members", _)) => r#"default-members = ["core"]"#,
+            _ => line,
+        });
+        let manifest: Vec<&str> = lines.collect();
+        fs::write(root.join("Cargo.toml"), manifest.join("\n"))?;
+        let target = scratch.join("hallway-mutants-target");
+        Ok(Self { root, target })
+    }
+
+    fn is_noticed(&self, mutant: &Mutant) -> Result<bool> {
+        let path = self.root.join("core/src").join(mutant.file);
+        let source = fs::read_to_string(&path)?;
+        if source.matches(mutant.from).count() != 1 {
+            let name = mutant.name;
+            return Err(Error::other(format!(
+                "{name}: its text does not stand there once"
+            )));
+        }
+        fs::write(&path, source.replacen(mutant.from, mutant.to, 1))?;
+        let noticed = self.prove(mutant);
+        fs::write(&path, source)?;
+        noticed
+    }
+
+    /// Whether the proofs fail on the sources as they are, which must build.
+    fn prove(&self, mutant: &Mutant) -> Result<bool> {
+        let (build, run): (&[&str], &[&str]) = match mutant.killer {
+            Killer::Small(model) => (&["build"], &["run", "--", "check", "--small", model]),
+            Killer::Quick(model) => (&["build"], &["run", "--", "check", model]),
+            Killer::Exhaustive => {
+                let test = &["test", "--test", "exhaustive"];
+                (&["test", "--test", "exhaustive", "--no-run"], test)
+            }
+            Killer::Loom => (
+                &["test", "--test", "loom", "--no-run"],
+                &["test", "--test", "loom"],
+            ),
+        };
+        let built = self.cargo(mutant, build).status()?;
+        if !built.success() {
+            return Err(Error::other(format!("{} does not build", mutant.name)));
+        }
+        Ok(!self.cargo(mutant, run).status()?.success())
+    }
+
+    fn cargo(&self, mutant: &Mutant, args: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        let (verb, rest) = args.split_first().unwrap_or((&"build", &[]));
+        command.args([PATIENCE_SECONDS, "cargo", verb, "--release", "-q"]);
+        command.args(["-p", "hallway-proofs"]).args(rest);
+        command
+            .current_dir(&self.root)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command.env("CARGO_PROFILE_RELEASE_LTO", "off");
+        command.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+        if mutant.killer == Killer::Loom {
+            command.env("RUSTFLAGS", "--cfg hallway_loom");
+            command.env("LOOM_MAX_PREEMPTIONS", "2");
+            command.env("CARGO_TARGET_DIR", self.target.join("loom"));
+        } else {
+            command.env("CARGO_TARGET_DIR", &self.target);
+        }
+        command
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! The exhaustive proofs at sizes that an unoptimised build finishes in seconds.
+//! `hallway-proofs exhaustive N` goes further.
+
+use hallway_proofs::exhaustive::{LETTERS, cuts, edges, framer, message};
+
+/// The first size for an unoptimised build, the second for an optimised one.
+const fn size(small: usize, large: usize) -> usize {
+    if cfg!(debug_assertions) { small } else { large }
+}
+
+#[test]
+fn the_framer_splits_however_cut() {
+    assert!(framer::every_cut(&["a", "\n", "é"], size(4, 6), false) > 1_000);
+    assert!(framer::every_cut(LETTERS, size(2, 3), false) > 1_000);
+    assert!(framer::every_cut(&["a", "\n"], size(4, 6), true) > 1_000);
+}
+
+#[test]
+fn the_framer_splits_in_every_state() {
+    assert!(framer::every_state(size(1, 3)) > 100);
+    assert!(framer::every_growth(size(2, 4)) > 100);
+}
+
+#[test]
+fn messages_mean_what_the_oracle_says() {
+    assert!(message::every_text(size(4, 5)) > 1_000);
+    assert!(message::every_string(size(4, 5)) > 1_000);
+    assert!(message::every_beginning(message::PIECES, size(6, 8)) > 1_000);
+    assert!(message::every_beginning(message::FEW_PIECES, size(9, 11)) > 1_000);
+}
+
+#[test]
+fn connections_answer_however_cut() {
+    assert!(cuts::every_cut(size(4, 5)) > 1_000);
+}
+
+#[test]
+fn tokens_verify_themselves_alone() {
+    assert!(edges::every_token(size(3, 4)) > 1_000);
+    assert!(edges::every_near_token() > 1_000);
+}
+
+#[test]
+fn arithmetic_is_right_at_its_edges() {
+    assert!(edges::every_limit() > 100);
+    assert_eq!(edges::every_worst_case(), 64);
+    assert!(edges::every_instant() > 1_000);
+    assert!(edges::every_new_year() > 1_000);
+    assert!(edges::every_id(size(4, 6)) > 1_000);
+    assert!(edges::every_path() > 100);
+}

@@ -1,0 +1,55 @@
+//! What the fuzz targets run and the replay of their corpora runs again: one check a target,
+//! each of which takes arbitrary bytes and panics when a property is violated.
+//!
+//! Most checks are the model's own; those here need what it does without: serde_json's tree,
+//! `arbitrary`, the owner channel.
+
+mod operations;
+mod owner;
+mod tree;
+
+pub use operations::Operations;
+pub use owner::check_owner;
+pub use tree::check_tree;
+
+use crate::model;
+
+/// A target's check.
+pub type Check = fn(&[u8]);
+
+/// Every fuzz target but the canary, in alphabetical order, and its check.
+pub const TARGETS: &[(&str, Check)] = &[
+    ("admission", model::check::check_admission),
+    ("capability", model::check_capability),
+    ("connection", model::check_connection),
+    ("conversation", model::check_conversation),
+    ("exchange", model::check_exchange),
+    ("framer", model::check_framer),
+    ("inbox", model::check::check_inbox),
+    ("input", model::check_input),
+    ("mailbox", model::check::check_mailbox),
+    ("message", model::check_message),
+    ("operations", |bytes| {
+        if let Some(operations) = Operations::read(bytes) {
+            operations.check();
+        }
+    }),
+    ("outbox", model::check::check_outbox),
+    ("owner", check_owner),
+    ("record", model::check_record),
+    ("time", check_time),
+    ("tree", check_tree),
+];
+
+/// Checks the time that up to eight bytes spell in milliseconds, the least significant first.
+///
+/// # Panics
+///
+/// When its text is wrong.
+pub fn check_time(bytes: &[u8]) {
+    let mut millis = [0; 8];
+    for (to, from) in millis.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    model::check_time(u64::from_le_bytes(millis));
+}
