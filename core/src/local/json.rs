@@ -213,6 +213,17 @@ mod tests {
         assert_eq!(depth(r#""[[[""#), 0);
         assert_eq!(depth("[]"), 1);
         assert_eq!(depth(r#"[{"a":"]\"["},[[1]],2]"#), 3);
+        // Brackets in a string are none, also behind an escaped quote or an escaped backslash.
+        for (raw, expected) in [
+            (r#"["[[["]"#, 1),
+            (r#"["\"[[["]"#, 1),
+            (r#"["\\",[[1]]]"#, 3),
+            (r#"["\\\"[[["]"#, 1),
+            (r#"{"[{":{"]":0}}"#, 2),
+            ("[[],[],[[]]]", 3),
+        ] {
+            assert_eq!(depth(raw), expected, "{raw}");
+        }
         assert!(is_value("[1]") && !is_value("[1"));
     }
 }

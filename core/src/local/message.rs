@@ -455,7 +455,8 @@ mod tests {
             let parsed = Message::parse(bytes, &Limits::DEFAULT);
             assert_eq!(parsed, Err(MessageError::Invalid));
         }
-        assert!(!format!("{} {}", MessageError::Invalid, MessageError::NotAnObject).is_empty());
+        assert!(format!("{}", MessageError::Invalid).contains("not valid JSON"));
+        assert!(format!("{}", MessageError::NotAnObject).contains("not a JSON object"));
     }
 
     #[test]
@@ -482,6 +483,15 @@ mod tests {
     fn blank_is_json_whitespace_only() {
         assert!(is_blank(b"") && is_blank(b" \t\r"));
         assert!(!is_blank(b"\x0b") && !is_blank(b"\xc2\xa0") && !is_blank(b"{}"));
+    }
+
+    #[test]
+    fn only_what_keeps_no_byte_is_empty() {
+        for (head, tail, empty) in [("", "", true), ("{", "", false), ("", "}", false)] {
+            let kept = Kept { head, tail };
+            assert_eq!(kept.is_empty(), empty);
+            assert_eq!(kept.len(), kept.to_text().len());
+        }
     }
 
     #[test]
