@@ -73,7 +73,10 @@ fn explore(name: &str, port: u16) -> ExitCode {
 
 /// The exhaustive proofs that grow with their bound, `more` beyond those of an optimised test.
 fn exhaustive(more: usize) -> ExitCode {
-    let proofs: [(&str, &dyn Fn() -> u64); 9] = [
+    let proofs: [(&str, &dyn Fn() -> u64); 10] = [
+        ("framer, 2 letters, every cut", &|| {
+            framer::every_cut(&["a", "\n"], 10 + more, false)
+        }),
         ("framer, 3 letters, every cut", &|| {
             framer::every_cut(&["a", "\n", "é"], 6 + more, false)
         }),

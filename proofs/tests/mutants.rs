@@ -7,6 +7,7 @@ use std::hash::Hash;
 use hallway_proofs::check::{Size, broken};
 use hallway_proofs::models::admission::{self, AdmissionModel};
 use hallway_proofs::models::connection::{self, ConnectionModel};
+use hallway_proofs::models::crowd::{self, CrowdModel};
 use hallway_proofs::models::exchange::{self, ExchangeModel};
 use hallway_proofs::models::inbox::{self, InboxModel};
 use hallway_proofs::models::link::{self, LinkModel};
@@ -213,4 +214,29 @@ fn admission() {
     ] {
         breaks(|| AdmissionModel::sized(Size::Small).with(flaw), name);
     }
+}
+
+#[test]
+fn crowd() {
+    use crowd::Flaw;
+    for (flaw, name) in [
+        (
+            Flaw::ForgetsRelease,
+            "the book is about the connections that are there",
+        ),
+        (
+            Flaw::ForgetsAuthentication,
+            "the book is about the connections that are there",
+        ),
+        (Flaw::TrustsAtOnce, "silent clients lock nobody out"),
+        (Flaw::EvictsSilently, "who loses its place is told so"),
+        (Flaw::ForgetsRelease, "every place is given back"),
+        (Flaw::NoClosingDeadline, "every place is given back"),
+    ] {
+        breaks(|| CrowdModel::sized(Size::Quick).with(flaw), name);
+    }
+    breaks(
+        || CrowdModel::sized(Size::Deep).with(Flaw::KeepsTheUnwelcome),
+        "no more connections than places",
+    );
 }

@@ -14,6 +14,7 @@
 
 pub mod admission;
 pub mod connection;
+pub mod crowd;
 pub mod exchange;
 pub mod inbox;
 pub mod link;
@@ -58,6 +59,11 @@ pub fn all() -> Vec<Named> {
             "rough-link",
             "the same over a link that also loses, to a server that stops and evicts",
             link::LinkModel::rough,
+        ),
+        Named::new(
+            "crowd",
+            "the admission book and a connection for each of its clients",
+            crowd::CrowdModel::sized,
         ),
         Named::new(
             "inbox",
