@@ -3,14 +3,14 @@
 
 Usage: panic_paths.py <shared object> <list of argued ones> [--std]
 
-A function is a panic if it has no way to return and ends in the panic handler. Every place that
+A function is a panic if it never returns: it panics or aborts. Every place that
 calls, jumps to or takes the address of one is looked up in the line tables, with all that was
 inlined there: the innermost frame that is not of the standard library is responsible. What is
 not compiled in has no such place: the optimiser has shown that it cannot happen, for arguments
 of which it knows nothing (`src/surface.rs`).
 
-In the object without the standard library everything linked is looked at. With --std, what
-belongs to no library of Rust and what that calls directly.
+In the object without the standard library everything linked is looked at. With --std, the core
+and what it calls, through any number of direct calls.
 """
 
 import re
@@ -55,21 +55,21 @@ def functions_of(path):
 
 
 def panics_of(functions):
-    """The functions that end in the panic handler and nowhere else."""
-    panics = {a for a, f in functions.items() if "rust_begin_unwind" in f.name}
-    assert panics, "there is no panic handler"
+    """The functions that never return: what panics and what aborts."""
+    panics = set()
     while True:
         more = {
             address
             for address, function in functions.items()
             if address not in panics
-            and any(target in panics for _, _, target in function.references)
             and all(target in panics for _, op, target in function.references if op.startswith("j"))
-            and not any(re.match(r"(notrack )?(ret|jmp +\*)", text) for _, text in function.instructions)
+            and not any(re.match(r"(notrack |bnd )?(ret|jmp +\*)", text) for _, text in function.instructions)
         }
         if not more:
-            return panics
+            break
         panics |= more
+    assert any("rust_begin_unwind" in functions[address].name for address in panics), "no panic handler"
+    return panics
 
 
 def addresses_in_data(path):
@@ -87,12 +87,6 @@ def crate_of_file(file):
     if file.endswith("?") and "/" not in file:
         return "unknown"
     return OWN if "/core/src/" in file else "hallway_binary"
-
-
-def crate_of_symbol(name):
-    first = re.match(r"[<&*\[(]*(?:mut |dyn )?(\w+)", name)
-    word = first[1] if first else name
-    return "core" if word in ("char", "str", "u8", "u16", "u32", "u64", "usize", "bool") else word
 
 
 def stacks_of(path, addresses):
@@ -124,7 +118,7 @@ def main():
 
     looked_at = set(functions) - panics
     if "--std" in sys.argv:
-        looked_at = {a for a in looked_at if crate_of_symbol(functions[a].name) not in (*LIBRARY, "__rustc")}
+        looked_at = {a for a in looked_at if "hallway_" in functions[a].name}
         queue = list(looked_at)
         while queue:
             for _, _, target in functions[queue.pop()].references:
@@ -135,29 +129,30 @@ def main():
     stacks = stacks_of(path, [at for _, at, _ in sites])
 
     memory, trees, others = Counter(), Counter(), defaultdict(list)
-    canary = 0
+    canary = cleanup = 0
     for address, at, target in sites:
         function, stack = functions[address], stacks[at]
         canary += function.name == CANARY
         text = " ".join([functions[target].name, *(name for name, _, _ in stack)])
         blamed = next((n for n, (_, file, _) in enumerate(stack) if crate_of_file(file) not in LIBRARY), None)
         if blamed is None:
-            crate = "library"
-            place = re.sub(r".*/library/", "", stack[0][1])
+            crate, place = "library", function.name
         else:
             crate = crate_of_file(stack[blamed][1])
             place = re.sub(rf".*/(core/src/|{crate}-[^/]*/)", lambda found: re.sub(r"-[^/]*", "", found[1]), stack[blamed][1])
         if crate == "hallway_binary":
             continue  # what calls the core here, and the canary
         inner = [file for _, file, _ in stack[:blamed]]
-        if re.search(r"handle_alloc_error|raw_vec::handle_error|capacity_overflow", text):
+        if re.search(r"panic_in_cleanup|panic_cannot_unwind", functions[target].name):
+            cleanup += 1
+        elif re.search(r"handle_alloc_error|raw_vec::handle_error|capacity_overflow", text):
             memory[crate] += 1
         elif any("/alloc/src/collections/btree/" in file for file in inner or [stack[0][1]]):
             trees[crate] += 1
         elif crate == OWN:
             others[crate, place, source_line(*stack[blamed][1:])].append(function.name)
         else:
-            others[crate, place, ""].append(function.name)
+            others[crate, place, "*"].append(function.name)
 
     assert canary == 1, "the canary's panic was not found: this check checks nothing"
     argued = set()
@@ -171,18 +166,18 @@ def main():
     print(f"{len(functions)} functions linked, {len(looked_at)} looked at, {len(panics)} of them panics, {len(sites)} places lead to one")
     print(f"  memory that cannot be had: {sum(memory.values())} places ({listed(memory)})")
     print(f"  the maps' own assertions about their nodes: {sum(trees.values())} places ({listed(trees)})")
+    if cleanup:
+        print(f"  a second panic while a first one unwinds: {cleanup} places")
     failed = False
     for crate in (OWN, *sorted({crate for crate, _, _ in others} - {OWN})):
         mine = {key: names for key, names in others.items() if key[0] == crate}
         print(f"  {crate}: {sum(map(len, mine.values()))} other places")
         for key, names in sorted(mine.items()):
-            known = key in argued or (crate != OWN and (crate, key[1], "*") in argued)
-            failed |= not known
-            words = f"{key[1]}: {key[2]}" if key[2] else f"{key[1]} in {', '.join(sorted(set(names)))}"
-            print(f"    {'argued' if known else 'NEW   '} {words[:200]}")
+            failed |= key not in argued
+            print(f"    {'argued' if key in argued else 'NEW   '} {len(names)} × {' | '.join(key)}")
     if "--std" not in sys.argv:
         for key in sorted(argued):
-            if key not in others and not (key[2] == "*" and any(other[:2] == key[:2] for other in others)):
+            if key not in others:
                 failed = True
                 print(f"    STALE  {' | '.join(key)}: it is not linked; take it from {argued_path}")
     sys.exit(failed)

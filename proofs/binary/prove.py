@@ -16,11 +16,12 @@ import operator
 import sys
 import time
 
-import angr
-import claripy
-import z3
-
+# angr speaks of parts that it does not find and that nothing here needs.
 logging.disable(logging.CRITICAL)
+
+import angr  # noqa: E402
+import claripy  # noqa: E402
+import z3  # noqa: E402
 
 RETURN = 0xDEAD0000
 VALUES = 0x70000000
