@@ -53,6 +53,24 @@ pub fn bounds(source: &mut Source<'_>) -> LimitsBuilder {
         .ping_timeout(ms(source.pick(&[30, 50, 70])))
 }
 
+/// Bounds beyond the first size of every buffer, so that those grow and are given back.
+///
+/// # Panics
+///
+/// When the core refuses them.
+#[must_use]
+pub fn wide_limits() -> Limits {
+    let bounds = Limits::builder().max_frame_bytes(9_000);
+    let bounds = bounds.max_outbox_bytes(9_000).max_inbox_entries(50);
+    bounds.build().expect("limits within their ranges")
+}
+
+/// `input` over and over, until it fills the buffers of [`wide_limits`].
+#[must_use]
+pub fn repeated(input: &[u8]) -> Vec<u8> {
+    input.repeat(1 + 6_000 / input.len().max(300))
+}
+
 /// A stream of lines, until `source` ends it: mostly good ones, or any.
 #[must_use]
 pub fn stream(source: &mut Source<'_>, rules: &Rules) -> Vec<u8> {

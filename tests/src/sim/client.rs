@@ -67,6 +67,9 @@ struct Open {
     requests: BTreeMap<SendId, usize>,
     output_broken: bool,
     half_closed: bool,
+    /// How many lines of the server were read, and how many requests they answered.
+    heard: usize,
+    answered: usize,
     /// When it goes, once everything is answered.
     until: Option<Time>,
     next_batch: Time,
@@ -170,6 +173,8 @@ impl Client {
             requests: BTreeMap::new(),
             output_broken: false,
             half_closed: false,
+            heard: 0,
+            answered: 0,
             until: None,
             next_batch: stage.now,
         }));
@@ -208,7 +213,9 @@ impl Client {
             let mut moved = open.write(self.temper.piece, stage);
             moved |= reads && open.read(self.temper.piece, stage);
             // As for the server: answers that came in time are heard before the clock is.
-            moved = moved || open.tick(stage);
+            if !moved || stage.has(Flaw::ClientClockFirst) {
+                moved |= open.tick(stage);
+            }
             if !moved {
                 break;
             }
@@ -347,6 +354,7 @@ impl Open {
         {
             Got::Nothing => return false,
             Got::Bytes(n) => {
+                self.heard += spare[..n].iter().filter(|byte| **byte == b'\n').count();
                 self.exchange.handle_input(n);
                 stage.wake(Who::Serve(self.link), stage.now);
             }
@@ -391,9 +399,18 @@ impl Open {
         };
         match &fate {
             Fate::Failed(REFUSED) => reached.refused_requests += 1,
-            Fate::Failed("timed out") => reached.timed_out += 1,
+            Fate::Failed("timed out") => {
+                reached.timed_out += 1;
+                assert_eq!(
+                    self.heard, self.answered,
+                    "what was read in time was not heard"
+                );
+            }
             Fate::Failed(_) => reached.unanswered += 1,
-            _ => reached.answered += 1,
+            _ => {
+                reached.answered += 1;
+                self.answered += 1;
+            }
         }
         reached.unwritten += u64::from(!written);
         stage.note(

@@ -41,6 +41,8 @@ pub enum Flaw {
     LingersForEver,
     /// A client's deadlines are not kept.
     ClientWaits,
+    /// As [`Flaw::ClockFirst`], of a client.
+    ClientClockFirst,
     /// Replies are bounded by far more than the limit.
     UnboundedOutput,
     /// A crash is passed off as a stop.
@@ -49,7 +51,7 @@ pub enum Flaw {
 
 impl Flaw {
     /// All of them, each with the words of the judgement on it.
-    pub const ALL: [(Self, &'static str); 11] = [
+    pub const ALL: [(Self, &'static str); 12] = [
         (Self::OkWithoutKeeping, "`ok` for what was not taken"),
         (Self::KeepsTwice, "was taken twice"),
         (Self::LosesEntry, "out of order, twice, or with a gap"),
@@ -59,6 +61,7 @@ impl Flaw {
         (Self::ClockFirst, "was not heard"),
         (Self::LingersForEver, "waits past its deadline"),
         (Self::ClientWaits, "waited past its deadline"),
+        (Self::ClientClockFirst, "was not heard"),
         (Self::UnboundedOutput, "holds too much"),
         (Self::HidesCrash, "an entry was lost"),
     ];

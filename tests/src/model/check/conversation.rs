@@ -19,13 +19,17 @@ const PEER: Peer = Peer { uid: 1_000, pid: 7 };
 pub fn check_conversation(bytes: &[u8]) {
     let mut source = Source::Bytes(bytes);
     let mut plan = plan(&mut source);
-    let rules = generate::rules(&mut plan);
+    let mut rules = generate::rules(&mut plan);
     let drain = plan.pick(&[0, 1, 3]);
-    let input = if plan.once_in(3) {
+    let mut input = if plan.once_in(3) {
         source.rest().to_vec()
     } else {
         generate::stream(&mut source, &rules)
     };
+    if plan.once_in(16) {
+        input = generate::repeated(&input);
+        rules.limits = generate::wide_limits();
+    }
     let expected = converse(&input, &rules, PEER.pid, drain);
     for _ in 0..2 {
         let found = Run::new(&rules, drain).finish(&input, &mut plan);

@@ -14,27 +14,40 @@ fn members(bytes: &[u8]) -> Option<Vec<Member<'_>>> {
     json.members().map(<[_]>::to_vec)
 }
 
-/// Arbitrary bytes, or an object of members with these names.
-fn object(source: &mut Source<'_>, names: &[&str], values: &[&str]) -> Vec<u8> {
+/// Arbitrary bytes, or an object of members with these names; at times as long as is allowed,
+/// or a byte more.
+fn object(source: &mut Source<'_>, names: &[&str], texts: &[&str], longest: usize) -> Vec<u8> {
+    const ODD: [&str; 8] = [
+        "7",
+        "null",
+        r#""\ud83d""#,
+        "[1, {}]",
+        "1767323045678",
+        "1e999",
+        r#"{"a":[1]}"#,
+        "-1",
+    ];
     let mut plan = plan(source);
     if plan.once_in(2) {
         return source.rest().to_vec();
     }
-    let mut text = Vec::new();
+    let mut members = Vec::new();
     while !source.is_empty() {
         let (key, space) = (quote(source.pick(names)), source.pick(&["", " ", "\n"]));
         let value = match source.below(4) {
-            0 => quote(source.pick(values)),
-            1 => source
-                .pick(&["7", "null", r#""\ud83d""#, "[1, {}]", "1767323045678"])
-                .to_owned(),
-            2 => source.below(1 << 20).to_string(),
-            _ => source.pick(values).to_owned(),
+            0 => source.pick(&ODD).to_owned(),
+            1 => source.below(1 << 20).to_string(),
+            _ => quote(source.pick(texts)),
         };
-        text.push(format!("{key}{space}:{value}{space}"));
+        members.push(format!("{key}{space}:{value}{space}"));
     }
-    let mut bytes = format!("{{{}}}", text.join(",")).into_bytes();
-    if plan.once_in(3) {
+    let mut text = format!("{{{}", members.join(","));
+    if plan.once_in(8) && longest > text.len() {
+        let padding = longest - text.len() - plan.below(2);
+        text.push_str(&" ".repeat(padding));
+    }
+    let mut bytes = (text + "}").into_bytes();
+    if plan.once_in(6) {
         let at = plan.below(bytes.len());
         bytes[at] ^= 1 << plan.below(8);
     }
@@ -60,12 +73,19 @@ pub fn check_record(bytes: &[u8]) {
         "processStart",
     ];
     let mut source = Source::Bytes(bytes);
-    let text = object(&mut source, &NAMES, &["/s", "bg", "\u{e9}\"", "1", "\"a\""]);
-    let expected = members(&text);
+    let texts = ["/s", "bg", "\u{e9}\"", "1", "\"a\""];
+    let text = object(&mut source, &NAMES, &texts, Record::MAX_BYTES);
+    let expected = members(&text).filter(|_| text.len() <= Record::MAX_BYTES);
     let parsed = Record::parse(7, &text);
     let (Some(expected), Ok(mut record)) = (&expected, parsed.clone()) else {
         assert!(expected.is_none(), "{}", String::from_utf8_lossy(&text));
-        assert_eq!(parsed, Err(RecordError::NotAnObject));
+        let too_long = text.len() > Record::MAX_BYTES;
+        let error = if too_long {
+            RecordError::TooLong
+        } else {
+            RecordError::NotAnObject
+        };
+        assert_eq!(parsed, Err(error));
         return;
     };
     assert_eq!(record.pid(), 7, "the file's name counts");
@@ -126,7 +146,8 @@ pub fn check_capability(bytes: &[u8]) {
         long.as_str(),
         "/tmp",
     ];
-    let text = object(&mut source, &["socketPath", "authToken", "more"], &values);
+    let names = ["socketPath", "authToken", "more"];
+    let text = object(&mut source, &names, &values, capability::MAX_BYTES);
     let found = members(&text);
     let path = found
         .as_ref()
@@ -178,11 +199,7 @@ pub fn check_capability(bytes: &[u8]) {
 pub fn check_input(bytes: &[u8]) {
     let mut source = Source::Bytes(bytes);
     let names = ["data", "type", "ty\u{70}e", "to"];
-    let text = object(
-        &mut source,
-        &names,
-        &["text", "\u{1f600}", "{\"a\":[1]}", "1e999"],
-    );
+    let text = object(&mut source, &names, &["text", "\u{1f600}"], 0);
     let Ok(line) = std::str::from_utf8(&text) else {
         return;
     };

@@ -1,4 +1,4 @@
-use hallway_core::{FrameTooLong, Framer, Limits};
+use hallway_core::{FrameTooLong, Framer};
 
 use super::{FIELDS, footprint, plan};
 use crate::model::frames::{Lines, split};
@@ -25,10 +25,8 @@ pub fn check_framer(bytes: &[u8]) {
         generate::stream(&mut source, &rules)
     };
     let limits = if plan.once_in(4) {
-        // Room for more than the first size of the buffer, and something to fill it.
-        input = input.repeat(1 + plan.below(20));
-        let limits = Limits::builder().max_frame_bytes(9_000).build();
-        limits.expect("limits within their ranges")
+        input = generate::repeated(&input);
+        generate::wide_limits()
     } else {
         rules.limits
     };
