@@ -55,6 +55,7 @@ extern crate std;
 pub mod admission;
 mod digits;
 pub mod framer;
+mod json;
 pub mod limits;
 pub mod local;
 #[cfg(feature = "std")]

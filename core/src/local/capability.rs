@@ -8,7 +8,7 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
-use super::json;
+use crate::json;
 use crate::token::Token;
 
 /// The longest capability file that is read, in bytes.

@@ -26,9 +26,9 @@ use core::ops::Range;
 
 use super::auth::{Auth, NotAuthorized};
 use super::inbox::EntryId;
-use super::json;
 use super::message::{self, Kept, Kind, Message, MessageError};
 use crate::framer::{FrameTooLong, Framer};
+use crate::json;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::time::{Instant, UnixTime};

@@ -16,9 +16,9 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use core::fmt;
 
-use super::json;
 use super::message::is_blank;
 use crate::framer::Framer;
+use crate::json;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::time::{Instant, UnixTime};

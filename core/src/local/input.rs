@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use core::fmt;
 
 use super::exchange::{Data, Draft};
-use super::json;
+use crate::json;
 
 /// A message to be sent, as its writer spelled it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -7,7 +7,7 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
-use super::json::{self, Member};
+use crate::json::{self, Member};
 use crate::limits::Limits;
 
 /// A frame of a client: a JSON object that may or may not present a token.

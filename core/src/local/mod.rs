@@ -10,7 +10,6 @@ pub mod connection;
 pub mod exchange;
 pub mod inbox;
 pub mod input;
-mod json;
 pub mod message;
 pub mod owner;
 pub mod record;

@@ -16,9 +16,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::inbox::EntryId;
-use super::json;
 use super::message::Kept;
 use crate::digits::Decimal;
+use crate::json;
 
 /// A question on the owner channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

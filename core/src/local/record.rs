@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use super::json;
+use crate::json;
 use crate::time::UnixTime;
 
 /// Why a registry entry is not read.

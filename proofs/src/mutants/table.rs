@@ -293,7 +293,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "names are compared as they are spelled",
-        file: "local/json.rs",
+        file: "json.rs",
         from: "_ => string(raw).is_some_and(|text| text == name),",
         to: "_ => false,",
         killer: Exhaustive,

@@ -1,4 +1,4 @@
-//! What the dialect needs of JSON beyond serde_json's tree: members in order, as borrowed raw
+//! What the dialects need of JSON beyond serde_json's tree: members in order, as borrowed raw
 //! text.
 //!
 //! serde_json validates; nothing here decodes a value that is not asked for. Raw text keeps
@@ -15,19 +15,19 @@ use serde_json::value::RawValue;
 
 /// One member of an object: both texts as they stand in the source, the key with its quotes.
 #[derive(Clone, Copy)]
-pub(super) struct Member<'a> {
-    pub(super) key: &'a str,
-    pub(super) value: &'a str,
+pub(crate) struct Member<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) value: &'a str,
 }
 
 /// The text is not one JSON object, or the visitor refused a member.
 #[derive(Debug)]
-pub(super) struct NotAnObject;
+pub(crate) struct NotAnObject;
 
 /// Calls `visit` with each member of the object `text`, in order.
 ///
 /// `visit` returns `false` to refuse, which ends the walk.
-pub(super) fn members<'a>(
+pub(crate) fn members<'a>(
     text: &'a str,
     visit: impl FnMut(Member<'a>) -> bool,
 ) -> Result<(), NotAnObject> {
@@ -37,12 +37,12 @@ pub(super) fn members<'a>(
 }
 
 /// Whether `text` is one JSON value.
-pub(super) fn is_value(text: &str) -> bool {
+pub(crate) fn is_value(text: &str) -> bool {
     serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
 /// Whether the raw key or string `raw` (with its quotes) is `name`, however it is escaped.
-pub(super) fn is(raw: &str, name: &str) -> bool {
+pub(crate) fn is(raw: &str, name: &str) -> bool {
     match unquoted(raw) {
         Some(plain) if !plain.contains('\\') => plain == name,
         _ => string(raw).is_some_and(|text| text == name),
@@ -51,7 +51,7 @@ pub(super) fn is(raw: &str, name: &str) -> bool {
 
 /// The text of the raw JSON string `raw`; `None` when it is no string, or not Unicode (a lone
 /// surrogate).
-pub(super) fn string(raw: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn string(raw: &str) -> Option<Cow<'_, str>> {
     let plain = unquoted(raw)?;
     if plain.contains('\\') {
         serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
@@ -61,13 +61,13 @@ pub(super) fn string(raw: &str) -> Option<Cow<'_, str>> {
 }
 
 /// `text` as a JSON string, with its quotes.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     // Writing a string to memory cannot fail; the empty string would show in every test.
     serde_json::to_string(text).unwrap_or_default()
 }
 
 /// How many levels of objects and arrays the valid JSON `raw` nests: 0 for a scalar.
-pub(super) fn depth(raw: &str) -> usize {
+pub(crate) fn depth(raw: &str) -> usize {
     if !raw.starts_with(['{', '[']) {
         return 0;
     }
