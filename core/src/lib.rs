@@ -53,6 +53,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod admission;
+pub mod backoff;
 mod digits;
 pub mod framer;
 mod json;
@@ -61,6 +62,7 @@ pub mod local;
 #[cfg(feature = "std")]
 pub mod mailbox;
 pub mod outbox;
+pub mod session;
 pub mod time;
 pub mod token;
 

@@ -1,7 +1,6 @@
 //! Every bound, its default, and the worst-case memory that they add up to.
 
 use core::fmt;
-use core::time::Duration;
 
 use crate::framer::Framer;
 use crate::local::inbox::Inbox;
@@ -45,52 +44,69 @@ impl fmt::Display for LimitsError {
 
 impl core::error::Error for LimitsError {}
 
-/// Defines [`Limits`] once: field, unit, default, range.
+/// Defines a set of limits once: field, unit, default, range.
 macro_rules! limits {
     (
+        $(#[$set_doc:meta])*
+        $set:ident, $builder:ident;
         counts { $($(#[$count_doc:meta])* $count:ident = $count_default:literal in $count_min:literal ..= $count_max:literal;)* }
         spans { $($(#[$span_doc:meta])* $span:ident = $span_default:literal ms in $span_min:literal ..= $span_max:literal;)* }
     ) => {
-        /// The bounds of a server and of its clients. Whatever can grow has one, and none can
-        /// be switched off.
+        $(#[$set_doc])*
         ///
-        /// Counts and bytes are `usize`, spans are whole milliseconds. Defaults are those of
-        /// local.md §1 where it has them.
+        /// Counts and bytes are `usize`, spans are whole milliseconds.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub struct Limits {
+        pub struct $set {
             $($count: usize,)*
             $($span: u64,)*
         }
 
-        impl Limits {
+        impl $set {
             /// The defaults.
-            pub const DEFAULT: Limits = Limits {
+            pub const DEFAULT: $set = $set {
                 $($count: $count_default,)*
                 $($span: $span_default,)*
             };
 
-            /// The names of all limits, as [`LimitsBuilder::set`] takes them.
+            /// The names of all limits, as the builder's `set` takes them.
             pub const NAMES: &'static [&'static str] =
                 &[$(stringify!($count),)* $(stringify!($span),)*];
 
             $($(#[$count_doc])* #[must_use] pub const fn $count(&self) -> usize { self.$count })*
-            $($(#[$span_doc])* #[must_use] pub const fn $span(&self) -> Duration {
-                Duration::from_millis(self.$span)
+            $($(#[$span_doc])* #[must_use] pub const fn $span(&self) -> core::time::Duration {
+                core::time::Duration::from_millis(self.$span)
             })*
 
-            fn check_ranges(&self) -> Result<(), LimitsError> {
+            /// Starts from the defaults.
+            #[must_use]
+            pub const fn builder() -> $builder {
+                $builder(Self::DEFAULT)
+            }
+
+            fn check_ranges(&self) -> Result<(), $crate::limits::LimitsError> {
+                use $crate::limits::in_range;
                 $(in_range(stringify!($count), u64::try_from(self.$count).unwrap_or(u64::MAX), $count_min, $count_max)?;)*
                 $(in_range(stringify!($span), self.$span, $span_min, $span_max)?;)*
                 Ok(())
             }
         }
 
-        impl LimitsBuilder {
+        impl Default for $set {
+            fn default() -> Self {
+                Self::DEFAULT
+            }
+        }
+
+        #[doc = concat!("A [`", stringify!($set), "`] in the making; each setter is named for its limit.")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub struct $builder($set);
+
+        impl $builder {
             $($(#[$count_doc])* #[must_use] pub const fn $count(mut self, value: usize) -> Self {
                 self.0.$count = value;
                 self
             })*
-            $($(#[$span_doc])* #[must_use] pub fn $span(mut self, value: Duration) -> Self {
+            $($(#[$span_doc])* #[must_use] pub fn $span(mut self, value: core::time::Duration) -> Self {
                 self.0.$span = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
                 self
             })*
@@ -99,20 +115,25 @@ macro_rules! limits {
             ///
             /// # Errors
             ///
-            /// [`LimitsError::Unknown`] when there is none of that name.
-            pub fn set(&mut self, name: &str, value: u64) -> Result<(), LimitsError> {
+            /// [`LimitsError::Unknown`](crate::limits::LimitsError::Unknown) when there is none
+            /// of that name.
+            pub fn set(&mut self, name: &str, value: u64) -> Result<(), $crate::limits::LimitsError> {
                 match name {
                     $(stringify!($count) => self.0.$count = usize::try_from(value).unwrap_or(usize::MAX),)*
                     $(stringify!($span) => self.0.$span = value,)*
-                    _ => return Err(LimitsError::Unknown),
+                    _ => return Err($crate::limits::LimitsError::Unknown),
                 }
                 Ok(())
             }
         }
     };
 }
+pub(crate) use limits;
 
 limits! {
+    /// The bounds of a server of the local dialect and of its clients. Whatever can grow has
+    /// one, and none can be switched off. Defaults are those of local.md §1 where it has them.
+    Limits, LimitsBuilder;
     counts {
         /// The longest frame, in bytes; its newline is not counted, a carriage return is.
         max_frame_bytes = 65_536 in 512 ..= 16_777_216;
@@ -155,23 +176,7 @@ limits! {
     }
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-/// A [`Limits`] in the making; each setter is named for its limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LimitsBuilder(Limits);
-
 impl Limits {
-    /// Starts from the defaults.
-    #[must_use]
-    pub const fn builder() -> LimitsBuilder {
-        LimitsBuilder(Self::DEFAULT)
-    }
-
     /// The most memory, in bytes, that the machines of one server hold for its peers, whatever
     /// the peers do: every connection's buffers at their largest, a full inbox, and the
     /// admission book. It excludes the caller's own fixed costs and allocator rounding.
@@ -216,7 +221,12 @@ impl LimitsBuilder {
     }
 }
 
-fn in_range(name: &'static str, value: u64, min: u64, max: u64) -> Result<(), LimitsError> {
+pub(crate) fn in_range(
+    name: &'static str,
+    value: u64,
+    min: u64,
+    max: u64,
+) -> Result<(), LimitsError> {
     if (min..=max).contains(&value) {
         Ok(())
     } else {
@@ -228,6 +238,7 @@ fn in_range(name: &'static str, value: u64, min: u64, max: u64) -> Result<(), Li
 mod tests {
     use super::*;
     use alloc::format;
+    use core::time::Duration;
 
     #[test]
     fn the_defaults_are_those_of_the_contract() {
