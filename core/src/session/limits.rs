@@ -51,8 +51,8 @@ impl Limits {
     }
 }
 
-/// The place of one request or frame in its queue.
-const ENTRY_BYTES: usize = 48;
+/// The place of one request or frame in its queue, in bytes.
+pub(super) const ENTRY_BYTES: usize = 48;
 
 impl LimitsBuilder {
     /// Checks every range and every relation between limits.

@@ -128,3 +128,14 @@ impl Requests {
         Some(entry)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_takes_no_more_than_is_accounted_for() {
+        assert!(size_of::<Pending>() <= super::super::limits::ENTRY_BYTES);
+        assert!(size_of::<Box<str>>() <= super::super::limits::ENTRY_BYTES);
+    }
+}
