@@ -174,7 +174,8 @@ impl Policy {
         self.forced_delay
     }
 
-    /// A connection that was open for so long has proved itself without any traffic.
+    /// A connection that was open for so long, and was heard of then, has proved itself without
+    /// any traffic.
     #[must_use]
     pub const fn healthy_after(&self) -> Duration {
         self.healthy_after
@@ -392,8 +393,8 @@ impl Backoff {
         &self.policy
     }
 
-    /// A connection ended that was open for `open_for`, with application traffic or without.
-    /// To be told before its [`Backoff::fail`].
+    /// A connection ended that was heard of `open_for` after it was opened, with application
+    /// traffic or without. To be told before its [`Backoff::fail`].
     pub fn end_connection(&mut self, open_for: Duration, traffic: bool) {
         if !traffic && open_for < self.policy.healthy_after {
             return;

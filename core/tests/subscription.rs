@@ -345,6 +345,39 @@ fn traffic_or_time_prove_a_connection() {
 }
 
 #[test]
+fn a_server_that_accepts_and_is_silent_is_given_up() {
+    let mut driven = Driven::new(Policy::FIXED);
+    for _ in 0..5 {
+        driven.opened();
+        driven.tick();
+        reconnecting(driven.tick());
+        driven.tick();
+    }
+    driven.opened();
+    driven.tick();
+    assert!(matches!(driven.tick(), Some(Event::Closed { .. })));
+    assert_eq!(driven.dials, 6);
+}
+
+#[test]
+fn the_time_until_the_last_pong_counts_when_a_link_breaks() {
+    for (pongs, code, attempt) in [(0, None, 2), (0, Some(1_001), 1), (1, None, 1)] {
+        let mut driven = Driven::open(Policy::FIXED);
+        reconnecting(driven.closed(1_006));
+        driven.tick();
+        driven.opened();
+        driven.tick();
+        let epoch = driven.live.unwrap();
+        for _ in 0..pongs {
+            driven.machine.handle_pong(epoch);
+        }
+        driven.later(SECOND);
+        let event = driven.machine.handle_closed(epoch, code, driven.now);
+        assert_eq!(reconnecting(event).0, attempt, "{pongs} {code:?}");
+    }
+}
+
+#[test]
 fn failed_dials_are_retried_by_their_class() {
     let transient = [
         DialFailure::NoToken,

@@ -75,8 +75,11 @@ enum State {
         epoch: Epoch,
         since: Instant,
         tick: Instant,
-        /// Nothing was heard since the last ping.
-        awaiting_pong: bool,
+        /// When the last ping was sent, if nothing was heard since then.
+        pinged: Option<Instant>,
+        /// Until when the server was heard of for sure: when the last ping that it answered was
+        /// sent.
+        alive: Instant,
         /// A message was forwarded.
         traffic: bool,
     },
@@ -175,7 +178,8 @@ impl Subscription {
             epoch,
             since: now,
             tick: now.after(self.limits.ping_interval()),
-            awaiting_pong: false,
+            pinged: None,
+            alive: now,
             traffic: false,
         };
         self.connected_before = true;
@@ -249,7 +253,8 @@ impl Subscription {
     pub fn handle_message<'a>(&mut self, epoch: Epoch, message: &'a [u8]) -> Option<Event<'a>> {
         let State::Open {
             epoch: open,
-            awaiting_pong,
+            pinged,
+            alive,
             traffic,
             ..
         } = &mut self.state
@@ -259,7 +264,7 @@ impl Subscription {
         if *open != epoch {
             return None;
         }
-        *awaiting_pong = false;
+        *alive = pinged.take().unwrap_or(*alive);
         let frame = match Frame::parse(message) {
             Ok(frame) => frame,
             Err(why) => {
@@ -291,16 +296,18 @@ impl Subscription {
     pub fn handle_pong(&mut self, epoch: Epoch) {
         if let State::Open {
             epoch: open,
-            awaiting_pong,
+            pinged,
+            alive,
             ..
         } = &mut self.state
+            && *open == epoch
         {
-            *awaiting_pong &= *open != epoch;
+            *alive = pinged.take().unwrap_or(*alive);
         }
     }
 
-    /// The transport of `epoch` is gone: closed with a code, or broken without one. Changes
-    /// [`Subscription::poll_timeout`].
+    /// The transport of `epoch` is gone: closed by the server with a code, or broken without
+    /// one. Changes [`Subscription::poll_timeout`].
     pub fn handle_closed(
         &mut self,
         epoch: Epoch,
@@ -309,6 +316,11 @@ impl Subscription {
     ) -> Option<Event<'static>> {
         if !self.is_open(epoch) {
             return self.handle_dial_failed(epoch, DialFailure::Unreachable, now);
+        }
+        if let State::Open { alive, .. } = &mut self.state
+            && code.is_some()
+        {
+            *alive = now;
         }
         let cause = Cause::ConnectionClosed(code);
         Some(match code {
@@ -340,11 +352,11 @@ impl Subscription {
             State::Open {
                 epoch,
                 tick,
-                awaiting_pong,
+                pinged,
                 ..
             } => {
                 self.backoff.restart();
-                *awaiting_pong = true;
+                *pinged = Some(now);
                 *tick = now.after(self.limits.probe_timeout());
                 self.actions.ping = Some(*epoch);
                 None
@@ -403,8 +415,7 @@ impl Subscription {
                 None
             }
             State::Open {
-                awaiting_pong: true,
-                ..
+                pinged: Some(_), ..
             } => {
                 self.hang_up();
                 Some(self.fail(Budget::Transient, None, Cause::NoPong, now))
@@ -412,10 +423,10 @@ impl Subscription {
             State::Open {
                 epoch,
                 tick,
-                awaiting_pong,
+                pinged,
                 ..
             } => {
-                *awaiting_pong = true;
+                *pinged = Some(now);
                 *tick = now.after(self.limits.ping_interval());
                 self.actions.ping = Some(*epoch);
                 None
@@ -619,8 +630,14 @@ impl Subscription {
         cause: Cause,
         now: Instant,
     ) -> Event<'static> {
-        if let State::Open { since, traffic, .. } = self.state {
-            self.backoff.end_connection(now.since(since), traffic);
+        if let State::Open {
+            since,
+            alive,
+            traffic,
+            ..
+        } = self.state
+        {
+            self.backoff.end_connection(alive.since(since), traffic);
         }
         match self.backoff.fail(budget, retry_after, now) {
             Ok(retry) => self.wait(retry.attempt, retry.delay, cause, now),
