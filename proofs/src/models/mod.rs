@@ -18,6 +18,7 @@ pub mod crowd;
 pub mod exchange;
 pub mod inbox;
 pub mod link;
+pub mod subscription;
 
 use std::time::Duration;
 
@@ -74,6 +75,16 @@ pub fn all() -> Vec<Named> {
             "admission",
             "the admission book",
             admission::AdmissionModel::sized,
+        ),
+        Named::new(
+            "policy",
+            "a subscription under its policy, against a server that refuses, closes and is silent",
+            subscription::SubscriptionModel::policy,
+        ),
+        Named::new(
+            "queues",
+            "what a subscription asks, answers and sends, over connections that break",
+            subscription::SubscriptionModel::queues,
         ),
     ]
 }
