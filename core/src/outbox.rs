@@ -125,7 +125,7 @@ impl Outbox {
         if needed <= capacity && (self.written >= self.len() || capacity >= self.max) {
             self.buffer.drain(..self.written);
         } else {
-            let size = capacity.saturating_mul(2).clamp(needed, self.max);
+            let size = capacity.saturating_mul(2).max(needed).min(self.max);
             let mut grown = Vec::new();
             grown.reserve_exact(size);
             grown.extend_from_slice(self.pending());

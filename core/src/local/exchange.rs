@@ -14,6 +14,7 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use super::message::is_blank;
@@ -295,7 +296,10 @@ impl Exchange {
     /// The next outcome, in the order of the requests; `None` when all that came is used up.
     /// Every request gets exactly one. Changes [`Exchange::poll_timeout`].
     pub fn poll_outcome(&mut self) -> Option<Outcome> {
-        while self.state == State::Open {
+        loop {
+            if let State::Closed(failure) = self.state {
+                return self.finish_head(Err(failure));
+            }
             let asked = self.pending.front().map(|head| head.asked);
             let response = match self.framer.next_frame() {
                 Ok(None) => return None,
@@ -316,10 +320,6 @@ impl Exchange {
                 }
                 Err(failure) => self.close(failure),
             }
-        }
-        match self.state {
-            State::Open => None,
-            State::Closed(failure) => self.finish_head(Err(failure)),
         }
     }
 
@@ -398,24 +398,21 @@ impl Exchange {
         }
         let stamp = wall.iso8601();
         let secret = zeroize::Zeroizing::new(json::quoted(token.expose()));
-        let parts = || {
-            let head = head.iter().map(|part| part.as_bytes());
-            let from = from.iter().map(|part| part.as_bytes());
-            head.chain([&br#","ts":""#[..], &stamp, b"\""])
-                .chain(from)
-                .chain([&br#","meta":{"authToken":"#[..], secret.as_bytes(), b"}}\n"])
-        };
-        let length = parts().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
+        let mut parts: Vec<&[u8]> = head.iter().map(|part| part.as_bytes()).collect();
+        parts.extend([&br#","ts":""#[..], &stamp, b"\""]);
+        parts.extend(from.iter().map(|part| part.as_bytes()));
+        parts.extend([&br#","meta":{"authToken":"#[..], secret.as_bytes(), b"}}\n"]);
+        let length = parts
+            .iter()
+            .fold(0_usize, |sum, part| sum.saturating_add(part.len()));
         let (bytes, limit) = (length.saturating_sub(1), self.limits.max_frame_bytes());
         if bytes > limit {
             return Err(SendError::TooLong { bytes, limit });
         }
-        if self.pending.len() >= self.limits.max_pending_sends() || length > self.outbox.room() {
+        if self.pending.len() >= self.limits.max_pending_sends() {
             return Err(SendError::Full);
         }
-        for part in parts() {
-            self.outbox.push(&[part]).map_err(|_| SendError::Full)?;
-        }
+        self.outbox.push(&parts).map_err(|_| SendError::Full)?;
         self.last = self.last.saturating_add(1);
         self.queued_bytes = self
             .queued_bytes
@@ -509,7 +506,6 @@ fn entry_id(meta: &str) -> Option<Box<str>> {
 mod tests {
     use super::*;
     use alloc::format;
-    use alloc::vec::Vec;
 
     const NOW: Instant = Instant::from_nanos(1_000);
 

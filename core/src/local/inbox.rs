@@ -251,7 +251,7 @@ impl Inbox {
     /// The pending entries after `seen` (all for `None`), oldest first; they stay.
     pub fn pending(&self, seen: Option<EntryId>) -> impl Iterator<Item = &Entry> {
         let from = self.entries.partition_point(|entry| Some(entry.id) <= seen);
-        self.entries.range(from..)
+        self.entries.iter().skip(from)
     }
 
     /// Removes the entries up to and including `id`, and says how many those were.
