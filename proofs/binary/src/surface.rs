@@ -5,6 +5,9 @@ use core::fmt::{Debug, Display};
 use core::hash::{Hash, Hasher};
 
 use hallway_core::admission::{Admitted, ClientId, Evicted, Refused};
+use hallway_core::backoff::{
+    Backoff, Budget, GaveUp, Growth, Policy, PolicyBuilder, Retry, Schedule, Spread,
+};
 use hallway_core::framer::FrameTooLong;
 use hallway_core::limits::LimitsError;
 use hallway_core::local::capability::{self, CapabilityError};
@@ -15,6 +18,17 @@ use hallway_core::local::input::{Input, InputError};
 use hallway_core::local::message::{self, Kept, Kind, Message, MessageError};
 use hallway_core::local::owner::{NotAQuestion, Question, Reply};
 use hallway_core::local::record::{Liveness, Process, Record, RecordError, SessionKind};
+use hallway_core::session::control::{
+    Frame, NotForwarded, Request, Response,
+};
+use hallway_core::session::event::{
+    Action as SessionAction, Cancelled, Cause, CloseReason as SessionCloseReason, DialFailure,
+    Epoch, Event as SessionEvent, SendError as SessionSendError,
+};
+use hallway_core::session::limits::{
+    Limits as SessionLimits, LimitsBuilder as SessionLimitsBuilder,
+};
+use hallway_core::session::subscription::Subscription;
 use hallway_core::{
     Admission, Framer, Instant, Limits, LimitsBuilder, Outbox, OutboxFull, Token, TokenError,
     UnixTime,
@@ -161,6 +175,49 @@ roots! { HALLWAY_RECORD:
     core::ptr::drop_in_place::<Record>, core::ptr::drop_in_place::<Process>,
 }
 
+roots! { HALLWAY_BACKOFF:
+    Schedule::delay, Policy::builder, Policy::transient, Policy::not_found, Policy::forced_delay,
+    Policy::healthy_after, Policy::settled_after, Policy::give_up_after, Policy::max_retry_after,
+    Policy::max_dials, <Policy as Default>::default,
+    PolicyBuilder::from, PolicyBuilder::transient, PolicyBuilder::not_found,
+    PolicyBuilder::forced_delay, PolicyBuilder::healthy_after, PolicyBuilder::settled_after,
+    PolicyBuilder::give_up_after, PolicyBuilder::max_retry_after, PolicyBuilder::build,
+    <GaveUp as Display>::fmt, Backoff::new, Backoff::policy, Backoff::end_connection,
+    Backoff::restart, Backoff::fail, Backoff::attempt,
+}
+
+roots! { HALLWAY_SESSION_LIMITS:
+    SessionLimits::builder, SessionLimits::worst_case_bytes, <SessionLimits as Default>::default,
+    SessionLimitsBuilder::build, SessionLimitsBuilder::set,
+    SessionLimits::max_message_bytes, SessionLimitsBuilder::max_message_bytes,
+    SessionLimits::max_pending_requests, SessionLimitsBuilder::max_pending_requests,
+    SessionLimits::max_pending_bytes, SessionLimitsBuilder::max_pending_bytes,
+    SessionLimits::max_outbox_frames, SessionLimitsBuilder::max_outbox_frames,
+    SessionLimits::max_outbox_bytes, SessionLimitsBuilder::max_outbox_bytes,
+    SessionLimits::dial_timeout, SessionLimitsBuilder::dial_timeout,
+    SessionLimits::token_timeout, SessionLimitsBuilder::token_timeout,
+    SessionLimits::ping_interval, SessionLimitsBuilder::ping_interval,
+    SessionLimits::probe_timeout, SessionLimitsBuilder::probe_timeout,
+    SessionLimits::sleep_lateness, SessionLimitsBuilder::sleep_lateness,
+}
+
+roots! { HALLWAY_SESSION:
+    Frame::parse, Request::read, Request::subtype, Request::frame,
+    Response::frame, <NotForwarded as Display>::fmt,
+    Epoch::number, <DialFailure as Display>::fmt, <Cause as Display>::fmt,
+    <SessionCloseReason as Display>::fmt, <SessionSendError as Display>::fmt,
+    Subscription::new, Subscription::serving, Subscription::connect, Subscription::reconnect,
+    Subscription::close, Subscription::handle_opened, Subscription::handle_dial_failed,
+    Subscription::handle_token, Subscription::handle_message, Subscription::handle_pong,
+    Subscription::handle_closed, Subscription::handle_message_too_long,
+    Subscription::handle_wake, Subscription::poll_timeout, Subscription::handle_timeout,
+    Subscription::poll_action, Subscription::poll_event, Subscription::answer,
+    Subscription::request, Subscription::poll_transmit, Subscription::handle_transmitted,
+    Subscription::open_epoch, Subscription::close_reason, Subscription::unsent,
+    Subscription::pending_requests, Subscription::ignored, Subscription::limits,
+    core::ptr::drop_in_place::<Subscription>,
+}
+
 /// What is derived: copies, comparisons, hashes and debug texts.
 macro_rules! derived {
     ($name:ident: $($type:ty),* $(,)?) => {
@@ -177,7 +234,17 @@ derived! { HALLWAY_DERIVED:
     Kept<'static>, Kind, MessageError, Inbox, Entry, EntryId, Full, Peer, Connection, Refusal,
     CloseReason, Event<'static>, Action, Exchange, SendId, Outcome, SendError, Failure,
     CapabilityError, Input<'static>, InputError, Question, Reply, NotAQuestion, Record,
-    RecordError, SessionKind, Process, Liveness,
+    RecordError, SessionKind, Process, Liveness, Growth, Spread, Schedule, Policy, PolicyBuilder,
+    Budget, Retry, GaveUp, Backoff, NotForwarded, Epoch, SessionAction, DialFailure, Cause,
+    SessionCloseReason, Cancelled, SessionSendError, SessionLimits, SessionLimitsBuilder,
+    Subscription,
+}
+
+roots! { HALLWAY_DERIVED_TEXTS:
+    <Frame<'static> as Debug>::fmt, <Frame<'static> as PartialEq>::eq,
+    <Request<'static> as Debug>::fmt, <Request<'static> as PartialEq>::eq,
+    <Response<'static> as Debug>::fmt, <Response<'static> as PartialEq>::eq,
+    <SessionEvent<'static> as Debug>::fmt, <SessionEvent<'static> as PartialEq>::eq,
 }
 
 #[cfg(feature = "std")]
