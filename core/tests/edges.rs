@@ -205,6 +205,26 @@ mod exchange {
     }
 
     #[test]
+    fn the_last_of_duplicate_members_of_an_answer_counts() {
+        let token = token();
+        let mut exchange = Exchange::new(&Limits::DEFAULT);
+        exchange.send(DRAFT, &token, T0, WALL).unwrap();
+        for line in [
+            "{\"type\":\"response\",\"type\":\"pong\"}\n",
+            "{\"type\":\"response\",\"type\":1}\n",
+        ] {
+            answer(&mut exchange, line);
+            assert_eq!(exchange.poll_outcome(), None, "{line}");
+        }
+        answer(
+            &mut exchange,
+            "{\"type\":\"error\",\"meta\":{\"id\":\"a\"},\"type\":\"response\",\"meta\":{\"id\":\"b\"}}\n",
+        );
+        let outcome = exchange.poll_outcome().unwrap();
+        assert_eq!(outcome.result, Ok(Answer::Accepted(Some("b".into()))));
+    }
+
+    #[test]
     fn the_id_of_an_answer_is_a_string_among_any_members() {
         let token = token();
         for (meta, id) in [
@@ -321,5 +341,34 @@ mod time {
         for room in 0..24 {
             assert_eq!(write!(Narrow(room), "{WALL}"), Err(std::fmt::Error));
         }
+    }
+}
+
+mod subscription {
+    use super::*;
+    use hallway_core::backoff::Policy;
+    use hallway_core::session::control::Request;
+    use hallway_core::session::event::Action;
+    use hallway_core::session::limits::Limits;
+    use hallway_core::session::subscription::Subscription;
+
+    #[test]
+    fn what_is_told_to_be_sent_without_a_frame_changes_nothing() {
+        let limits = Limits::builder().max_outbox_frames(1).build().unwrap();
+        let mut machine = Subscription::new(&limits, Policy::FIXED, 7);
+        assert_eq!(machine.limits(), &limits);
+        machine.connect(T0);
+        let Some(Action::Dial(epoch)) = machine.poll_action() else {
+            panic!("it does not dial");
+        };
+        assert!(machine.handle_opened(epoch, T0).is_some());
+        let before = machine.clone();
+        machine.handle_transmitted(epoch);
+        assert_eq!(machine, before);
+        machine.request("r1", &Request::Interrupt).unwrap();
+        assert_eq!(machine.unsent(), 1);
+        machine.handle_transmitted(epoch);
+        assert_eq!(machine.poll_transmit(epoch), None);
+        assert_eq!(machine.unsent(), 0);
     }
 }
