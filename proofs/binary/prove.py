@@ -7,7 +7,7 @@ multiple of 2^n), and z3 is asked for an input on which the result differs from 
 There is none: proved. Every proof has a control: a formula that is wrong on few inputs, which
 must be refuted by a counterexample, or the proof proves nothing.
 
-Usage: prove.py <shared object> [<name of a proof>…]
+Usage: prove.py <shared object> [--deep | <name of a proof>…]
 """
 
 import functools
@@ -20,6 +20,7 @@ import time
 logging.disable(logging.CRITICAL)
 
 import angr  # noqa: E402
+import angr.engines.vex.claripy.ccall as flags  # noqa: E402
 import claripy  # noqa: E402
 import z3  # noqa: E402
 
@@ -51,6 +52,18 @@ LIMITS = [
     ("ping_timeout", 1, 3_600_000),
     ("connect_timeout", 1, 3_600_000),
 ]
+
+
+def flags_of_unsigned_product(state, bits, a, b, _, platform=None):
+    """The flags after `mul`; angr takes the upper half from the lower one, where it is not."""
+    product = claripy.ZeroExt(bits, a) * claripy.ZeroExt(bits, b)
+    over = claripy.If(product[2 * bits - 1 : bits] != 0, claripy.BVV(1, 1), claripy.BVV(0, 1))
+    # All others are undefined.
+    others = [state.solver.BVS(f"undefined_{name}", 1) for name in ("pf", "af", "zf", "sf")]
+    return flags.pc_make_rdata(flags.data[platform]["size"], over, *others, over, platform=platform)
+
+
+flags.pc_actions_UMUL = flags_of_unsigned_product
 
 
 @functools.cache
@@ -143,7 +156,12 @@ class Integers:
                 term, low, high = term * size + more, low * size + least, high * size + most
             return term, low, high
         if op == "Extract":
-            kept, _ = self.cut(*self.bounded(args[2]), 1 << args[1])
+            whole = self.bounded(args[2])
+            if args[2].hash() in self.masks:
+                mask = self.masks[vector.hash()] = self.masks[args[2].hash()]
+                most = (1 << bits) - 1
+                return z3.If(mask == 1, most, 0), 0, most
+            kept, _ = self.cut(*whole, 1 << args[1])
             _, kept = self.cut(*kept, 1 << bits)
             return kept
         if op in ("LShR", "__rshift__") and args[1].op == "BVV":
@@ -349,6 +367,15 @@ PROOFS = {}
 
 def proof(function):
     PROOFS[function.__name__] = function
+    return function
+
+
+DEEP = {}
+
+
+def deep(function):
+    """A proof that takes minutes: only on demand."""
+    DEEP[function.__name__] = function
     return function
 
 
@@ -600,12 +627,66 @@ def first_deadline(binary):
     )
 
 
+def delays(binary, name, growth, spread, counts):
+    """Schedule::delay for one growth and spread and each of `counts`; None: for every other."""
+    words = ("first_secs", "first_subsec", "max_secs", "max_subsec")
+    spans = [claripy.BVS(word, 64, explicit_name=True) for word in words]
+    random, rest = (claripy.BVS(*word, explicit_name=True) for word in (("random", 64), ("n", 32)))
+    kinds = ("constant", "linear", "double").index(growth) * 3 + ("none", "full", "half").index(spread)
+    bounds = {word: (0, GIGA - 1) for word in words if word.endswith("subsec")}
+    if growth == "double":
+        bounds["n"] = (65, 2**32 - 1)
+
+    def formula(path, i, control, n):
+        first, most = (least(i.of(spans[at]) * GIGA + i.of(spans[at + 1]), U64) for at in (0, 2))
+        if growth == "double":
+            factor = U64 if n is None else min(2 ** max(n - 1, 0), U64)
+        else:
+            factor = i.of(rest) if growth == "linear" else 1
+
+        def part(whole):
+            return (whole + 1) * i.of(random) / 2**64
+
+        span = least(first * factor, U64)
+        if spread == "full":
+            span = part(least(span, most))
+        elif spread == "half":
+            span = least(span - span / 2 + part(span), U64)
+        if control == "the longest delay is one nanosecond shorter":
+            most = most - 1
+        return divides(least(span, most), GIGA, i.of(path.out(0)), i.of(path.out(1)))
+
+    for n in counts:
+        which = "all n" if growth != "double" else "all n > 64" if n is None else f"n = {n}"
+        prove(
+            binary, name, f"Schedule::delay, growth {growth}, spread {spread}, {which}, for all spans and random numbers",
+            "schedule_delay",
+            [claripy.BVV(kinds, 32), VALUES, rest if n is None else claripy.BVV(n, 32), random, OUT],
+            lambda path, i, control, n=n: formula(path, i, control, n),
+            ["the longest delay is one nanosecond shorter"] if n is None else [],
+            values=spans, bounds=bounds,
+        )
+
+
+@proof
+def schedule_delay(binary):
+    for growth, spread in (("constant", "none"), ("constant", "full"), ("constant", "half"), ("linear", "none"), ("linear", "full")):
+        delays(binary, "schedule_delay", growth, spread, [None])
+    delays(binary, "schedule_delay", "double", "none", [1, 2, 64, None])
+
+
+@deep
+def schedule_delay_double(binary):
+    delays(binary, "schedule_delay_double", "double", "none", range(65))
+
+
 def main():
     binary = Binary(sys.argv[1])
-    chosen = sys.argv[2:] or PROOFS
+    known = PROOFS | DEEP
+    chosen = known if sys.argv[2:] == ["--deep"] else sys.argv[2:] or PROOFS
     started = time.monotonic()
     for name in chosen:
-        PROOFS[name](binary)
+        known[name](binary)
     print(f"{len(chosen)} proved, every control refuted, in {time.monotonic() - started:.0f} s")
 
 

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use hallway_core::backoff::{Growth, Schedule, Spread};
 use hallway_core::local::connection::Connection;
 use hallway_core::local::inbox::Entry;
 use hallway_core::{FrameTooLong, Instant, Limits, LimitsBuilder, LimitsError, UnixTime};
@@ -142,4 +143,27 @@ extern "C" fn first_deadline(now: u64, auth_millis: u64, idle_millis: u64, out: 
         }
         _ => false,
     }
+}
+
+/// The delay of a schedule, in whole seconds and nanoseconds; spans come the same way.
+#[unsafe(no_mangle)]
+extern "C" fn schedule_delay(kinds: u32, spans: &[u64; 4], n: u32, random: u64, out: &mut [u64; 2]) {
+    let span = |secs: u64, subsec: u64| Duration::new(secs, subsec as u32);
+    let schedule = Schedule {
+        max_retries: 0,
+        first_delay: span(spans[0], spans[1]),
+        max_delay: span(spans[2], spans[3]),
+        growth: match kinds / 3 {
+            0 => Growth::Constant,
+            1 => Growth::Linear,
+            _ => Growth::Double,
+        },
+        spread: match kinds % 3 {
+            0 => Spread::None,
+            1 => Spread::Full,
+            _ => Spread::Half,
+        },
+    };
+    let delay = schedule.delay(n, random);
+    *out = [delay.as_secs(), u64::from(delay.subsec_nanos())];
 }
