@@ -147,7 +147,13 @@ extern "C" fn first_deadline(now: u64, auth_millis: u64, idle_millis: u64, out: 
 
 /// The delay of a schedule, in whole seconds and nanoseconds; spans come the same way.
 #[unsafe(no_mangle)]
-extern "C" fn schedule_delay(kinds: u32, spans: &[u64; 4], n: u32, random: u64, out: &mut [u64; 2]) {
+extern "C" fn schedule_delay(
+    kinds: u32,
+    spans: &[u64; 4],
+    n: u32,
+    random: u64,
+    out: &mut [u64; 2],
+) {
     let span = |secs: u64, subsec: u64| Duration::new(secs, subsec as u32);
     let schedule = Schedule {
         max_retries: 0,

@@ -18,9 +18,7 @@ use hallway_core::local::input::{Input, InputError};
 use hallway_core::local::message::{self, Kept, Kind, Message, MessageError};
 use hallway_core::local::owner::{NotAQuestion, Question, Reply};
 use hallway_core::local::record::{Liveness, Process, Record, RecordError, SessionKind};
-use hallway_core::session::control::{
-    Frame, NotForwarded, Request, Response,
-};
+use hallway_core::session::control::{Frame, NotForwarded, Request, Response};
 use hallway_core::session::event::{
     Action as SessionAction, Cancelled, Cause, CloseReason as SessionCloseReason, DialFailure,
     Epoch, Event as SessionEvent, SendError as SessionSendError,

@@ -138,7 +138,11 @@ fn a_token_and_its_file_leave_nothing() {
     let count = left_behind(|| {
         let token = Token::parse(&text).unwrap();
         let file = capability::print("/s", &token);
-        assert!(capability::parse(file.as_bytes(), "/s").unwrap().verify(&text));
+        assert!(
+            capability::parse(file.as_bytes(), "/s")
+                .unwrap()
+                .verify(&text)
+        );
     });
     assert_eq!(count, 0);
 }
