@@ -348,9 +348,31 @@ mod subscription {
     use super::*;
     use hallway_core::backoff::Policy;
     use hallway_core::session::control::Request;
-    use hallway_core::session::event::Action;
+    use hallway_core::session::event::{Action, SendError};
     use hallway_core::session::limits::Limits;
     use hallway_core::session::subscription::Subscription;
+
+    #[test]
+    fn a_frame_fits_exactly_or_is_too_long() {
+        let limits = Limits::builder().max_outbox_bytes(1_024).build().unwrap();
+        for (bytes, expected) in [
+            (1_024, Ok(())),
+            (
+                1_025,
+                Err(SendError::TooLong {
+                    bytes: 1_025,
+                    limit: 1_024,
+                }),
+            ),
+        ] {
+            let mut machine = Subscription::new(&limits, Policy::FIXED, 7);
+            machine.connect(T0);
+            let overhead = Request::Elicitation("").frame("r1").len();
+            let raw = "1".repeat(bytes - overhead);
+            assert_eq!(machine.request("r1", &Request::Elicitation(&raw)), expected);
+            assert_eq!(machine.unsent(), usize::from(expected.is_ok()));
+        }
+    }
 
     #[test]
     fn what_is_told_to_be_sent_without_a_frame_changes_nothing() {
