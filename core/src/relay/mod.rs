@@ -2,9 +2,14 @@
 
 pub mod base64;
 pub mod cipher;
+pub mod delays;
 pub mod engineio;
+pub mod events;
 pub mod keys;
 pub mod pairing;
+pub mod path;
+pub mod plaintext;
 pub mod raw;
+pub mod rpc;
 mod secretbox;
 pub mod socketio;

@@ -226,7 +226,7 @@ impl Object {
         self.0.push(if self.0.is_empty() { '{' } else { ',' });
         self.0.push_str(key);
         self.0.push(':');
-        value.write(&mut self.0);
+        value.append(&mut self.0);
         self
     }
 
@@ -241,35 +241,35 @@ impl Object {
 
 /// What has a JSON text.
 pub(crate) trait ToJson {
-    fn write(&self, out: &mut String);
+    fn append(&self, out: &mut String);
 }
 
 impl ToJson for Raw<'_> {
-    fn write(&self, out: &mut String) {
+    fn append(&self, out: &mut String) {
         out.push_str(self.0);
     }
 }
 
 impl ToJson for Text<'_> {
-    fn write(&self, out: &mut String) {
+    fn append(&self, out: &mut String) {
         out.push_str(&self.0);
     }
 }
 
 impl ToJson for str {
-    fn write(&self, out: &mut String) {
+    fn append(&self, out: &mut String) {
         out.push_str(&json::quoted(self));
     }
 }
 
 impl ToJson for bool {
-    fn write(&self, out: &mut String) {
+    fn append(&self, out: &mut String) {
         out.push_str(if *self { "true" } else { "false" });
     }
 }
 
 impl ToJson for u64 {
-    fn write(&self, out: &mut String) {
+    fn append(&self, out: &mut String) {
         display(self, out);
     }
 }

@@ -43,6 +43,12 @@ pub enum Body<'a> {
 pub struct AckId<'a>(&'a str);
 
 impl<'a> AckId<'a> {
+    /// The id that `digits` spell; `None` when they are anything else.
+    #[must_use]
+    pub fn parse(digits: &'a str) -> Option<Self> {
+        is_digits(digits).then_some(Self(digits))
+    }
+
     /// The number; `None` when it does not fit, as no id of ours does.
     #[must_use]
     pub fn get(self) -> Option<u64> {
@@ -61,6 +67,12 @@ impl<'a> AckId<'a> {
 pub struct Args<'a>(Raw<'a>);
 
 impl<'a> Args<'a> {
+    /// Takes an array; `None` unless it begins with a number, or a name that is not reserved.
+    #[must_use]
+    pub fn parse(array: Raw<'a>) -> Option<Self> {
+        names_event(array).then_some(Self(array))
+    }
+
     /// The array, the name included.
     #[must_use]
     pub const fn raw(self) -> Raw<'a> {
@@ -291,7 +303,7 @@ fn body<'a>(kind: char, id: Option<AckId<'a>>, payload: Option<Raw<'a>>) -> Opti
         '1' => payload.is_none().then_some(Body::Disconnect),
         '2' => match payload {
             None => Some(Body::Event(id, None)),
-            Some(raw) => names_event(raw).then_some(Body::Event(id, Some(Args(raw)))),
+            Some(raw) => Args::parse(raw).map(|args| Body::Event(id, Some(args))),
         },
         '3' => allowed(Raw::is_array).then_some(Body::Ack(id, payload)),
         _ => allowed(|raw| raw.is_object() || raw.text().is_some())
