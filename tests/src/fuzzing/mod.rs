@@ -6,10 +6,12 @@
 
 mod operations;
 mod owner;
+mod relay;
 mod tree;
 
 pub use operations::Operations;
 pub use owner::check_owner;
+pub use relay::{check_cipher, check_engineio, check_plaintext, check_socketio};
 pub use tree::check_tree;
 
 use crate::model;
@@ -21,8 +23,10 @@ pub type Check = fn(&[u8]);
 pub const TARGETS: &[(&str, Check)] = &[
     ("admission", model::check::check_admission),
     ("capability", model::check_capability),
+    ("cipher", check_cipher),
     ("connection", model::check_connection),
     ("conversation", model::check_conversation),
+    ("engineio", check_engineio),
     ("exchange", model::check_exchange),
     ("framer", model::check_framer),
     ("inbox", model::check::check_inbox),
@@ -36,7 +40,9 @@ pub const TARGETS: &[(&str, Check)] = &[
     }),
     ("outbox", model::check::check_outbox),
     ("owner", check_owner),
+    ("plaintext", check_plaintext),
     ("record", model::check_record),
+    ("socketio", check_socketio),
     ("time", check_time),
     ("tree", check_tree),
 ];
