@@ -105,7 +105,8 @@ fn compact(raw: &str) -> Raw<'static> {
     Raw::parse(String::leak(without_blanks(raw))).expect("JSON")
 }
 
-fn without_blanks(raw: &str) -> String {
+/// The text as `JSON.stringify` writes it, but for escapes.
+pub(crate) fn without_blanks(raw: &str) -> String {
     let (mut out, mut in_string, mut escaped) = (String::new(), false, false);
     for char in raw.chars() {
         if in_string || !char.is_ascii_whitespace() {

@@ -5,6 +5,7 @@ use hallway_core::relay::path::confine;
 use hallway_core::relay::raw::Raw;
 use hallway_core::relay::rpc::{self, Refusal, Request};
 
+use crate::codecs::without_blanks;
 use crate::crypto::{cipher, no_value, nonce};
 use crate::generation;
 use crate::js::Js;
@@ -38,6 +39,9 @@ fn relay_vectors_rpc() {
             let answer = match answer {
                 Ok(answer) => answer,
                 Err(refusal) if deviates(refusal, expected) => {
+                    let length = without_blanks(&expected.at("value").raw).len();
+                    let length = (length + cipher.overhead()) as f64;
+                    assert_eq!(length, row.at("responseLength").number());
                     assert_eq!(
                         Js::read(&rpc::error(&refusal.text())).at("error").str(),
                         refusal.text()

@@ -6,6 +6,7 @@ pub mod delays;
 pub mod engineio;
 pub mod events;
 pub mod keys;
+pub mod outbox;
 pub mod pairing;
 pub mod path;
 pub mod plaintext;
