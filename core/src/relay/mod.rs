@@ -2,6 +2,7 @@
 
 pub mod base64;
 pub mod cipher;
+pub mod cursor;
 pub mod delays;
 pub mod engineio;
 pub mod events;
