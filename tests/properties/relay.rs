@@ -92,6 +92,21 @@ proptest! {
         fuzzing::check_cipher(&bytes.0);
     }
 
+    #[test]
+    fn cursor(bytes in steering(400)) {
+        fuzzing::check_cursor(&bytes.0);
+    }
+
+    #[test]
+    fn durable(bytes in steering(400)) {
+        fuzzing::check_durable(&bytes.0);
+    }
+
+    #[test]
+    fn versioned(bytes in steering(400)) {
+        fuzzing::check_versioned(&bytes.0);
+    }
+
     /// Secretbox and box are those of another implementation, both ways.
     #[test]
     fn boxes(ours in any::<[u8; 32]>(), theirs in any::<[u8; 32]>(), entropy in any::<[u8; 24]>(), plain in vec(any::<u8>(), 0..300)) {

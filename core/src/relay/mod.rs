@@ -15,3 +15,4 @@ pub mod raw;
 pub mod rpc;
 mod secretbox;
 pub mod socketio;
+pub mod versioned;

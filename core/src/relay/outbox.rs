@@ -277,7 +277,7 @@ impl Outbox {
         if !self.is_current(id) {
             return Ok(Vec::new());
         }
-        let Some(listed) = listed(answer, self.posting()) else {
+        let Some(listed) = listed(answer, self.limits.max_batch_messages) else {
             self.fail(now, None);
             return Err(InvalidAnswer);
         };
@@ -410,7 +410,7 @@ impl Outbox {
 }
 
 /// The local ids and numbers that an answer lists; `None` when it is none, or lists more than
-/// was posted.
+/// can have been posted.
 fn listed(answer: Raw<'_>, most: usize) -> Option<Vec<(String, u64)>> {
     let mut found = Some(Vec::new());
     answer.get("messages")?.each_element(|element| {
@@ -595,5 +595,20 @@ mod tests {
         );
         outbox.push("x", &"x".repeat(19)).unwrap();
         assert_eq!(outbox.len(), 1);
+    }
+
+    #[test]
+    fn an_answer_may_list_what_was_seen_before_it() {
+        let mut outbox = outbox(2);
+        let id = outbox.next_batch(at(0)).unwrap();
+        assert!(outbox.handle_seen("0", 1).is_some());
+        let answer = r#"{"messages":[{"localId":"0","seq":1},{"localId":"1","seq":2}]}"#;
+        assert_eq!(stored(&mut outbox, id, answer), Ok(1));
+        assert!(outbox.is_empty());
+        let mut outbox = self::outbox(1);
+        let id = outbox.next_batch(at(0)).unwrap();
+        let more = r#"{"localId":"0","seq":1},"#.repeat(5);
+        let answer = format!(r#"{{"messages":[{}]}}"#, more.trim_end_matches(','));
+        assert_eq!(stored(&mut outbox, id, &answer), Err(InvalidAnswer));
     }
 }

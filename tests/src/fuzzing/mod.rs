@@ -11,7 +11,10 @@ mod tree;
 
 pub use operations::Operations;
 pub use owner::check_owner;
-pub use relay::{check_cipher, check_engineio, check_plaintext, check_socketio};
+pub use relay::{
+    check_cipher, check_cursor, check_durable, check_engineio, check_plaintext, check_socketio,
+    check_versioned,
+};
 pub use tree::check_tree;
 
 use crate::model;
@@ -26,6 +29,8 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("cipher", check_cipher),
     ("connection", model::check_connection),
     ("conversation", model::check_conversation),
+    ("cursor", check_cursor),
+    ("durable", check_durable),
     ("engineio", check_engineio),
     ("exchange", model::check_exchange),
     ("framer", model::check_framer),
@@ -45,6 +50,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("socketio", check_socketio),
     ("time", check_time),
     ("tree", check_tree),
+    ("versioned", check_versioned),
 ];
 
 /// Checks the time that up to eight bytes spell in milliseconds, the least significant first.
