@@ -81,3 +81,41 @@ pub fn rpc_method(scope: &str, method: &str) -> String {
     object.member("method", &*alloc::format!("{scope}:{method}"));
     object.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_those_of_the_table() {
+        let now = UnixTime::from_millis(5).unwrap();
+        for (payload, expected) in [
+            (message("S", "c", None), r#"{"sid":"S","message":"c"}"#),
+            (
+                message("S\"", "c", Some("l")),
+                r#"{"sid":"S\"","message":"c","localId":"l"}"#,
+            ),
+            (
+                update_metadata("S", 3, "c"),
+                r#"{"sid":"S","expectedVersion":3,"metadata":"c"}"#,
+            ),
+            (
+                update_state("S", 0, Some("c")),
+                r#"{"sid":"S","expectedVersion":0,"agentState":"c"}"#,
+            ),
+            (
+                update_state("S", 1, None),
+                r#"{"sid":"S","expectedVersion":1,"agentState":null}"#,
+            ),
+            (
+                session_alive("S", now, true, "local"),
+                r#"{"sid":"S","time":5,"thinking":true,"mode":"local"}"#,
+            ),
+            (session_end("S", now), r#"{"sid":"S","time":5}"#),
+            (machine_alive("M", now), r#"{"machineId":"M","time":5}"#),
+            (rpc_method("S", "bash"), r#"{"method":"S:bash"}"#),
+        ] {
+            assert_eq!(payload, expected);
+        }
+    }
+}

@@ -90,3 +90,59 @@ pub const UNKNOWN_ERROR: &str = "Unknown error";
 
 /// The plaintext of an answer with nothing in it: the method returned nothing.
 pub const NOTHING: &str = "";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::cipher::Nonce;
+    use crate::relay::keys::DataKey;
+
+    fn request(text: &str) -> Request<'_> {
+        Request::parse(Raw::parse(text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn methods_are_those_of_the_scope() {
+        for (method, expected) in [
+            ("S:bash", Ok("bash")),
+            ("S:a:b", Ok("a:b")),
+            ("S:", Ok("")),
+            ("S", Err(Refusal::UnknownMethod)),
+            ("SS:bash", Err(Refusal::UnknownMethod)),
+            ("T:bash", Err(Refusal::UnknownMethod)),
+            ("bash", Err(Refusal::UnknownMethod)),
+            (r"S:\ud800", Err(Refusal::UnknownMethod)),
+        ] {
+            let text = alloc::format!(r#"{{"method":"{method}"}}"#);
+            let method = request(&text).method_in("S");
+            assert_eq!(method, expected.map(String::from), "{text}");
+        }
+        for text in ["null", "{}", r#"{"method":1}"#] {
+            assert_eq!(Request::parse(Raw::parse(text).unwrap()), None);
+        }
+    }
+
+    #[test]
+    fn parameters_are_opened_or_the_caller_is_told_why_not() {
+        let cipher = Cipher::DataKey(DataKey::from_bytes(&[1; 32]));
+        let sealed = cipher
+            .seal_text(Nonce::from_entropy([2; 24]), "[1]")
+            .unwrap();
+        let text = alloc::format!(r#"{{"method":"S:x","params":"{sealed}"}}"#);
+        assert_eq!(request(&text).open(&cipher).unwrap().raw().as_str(), "[1]");
+        for (params, refusal) in [
+            ("null", Refusal::NoParams),
+            ("{}", Refusal::NoParams),
+            ("\"\"", Refusal::Unreadable(OpenError::TooShort)),
+            ("\"AAAA\"", Refusal::Unreadable(OpenError::TooShort)),
+        ] {
+            let text = alloc::format!(r#"{{"method":"S:x","params":{params}}}"#);
+            assert_eq!(request(&text).open(&cipher), Err(refusal));
+            assert!(!refusal.text().is_empty());
+        }
+        assert_eq!(
+            error(&Refusal::UnknownMethod.text()),
+            r#"{"error":"Method not found"}"#
+        );
+    }
+}

@@ -555,6 +555,7 @@ mod tests {
         assert_eq!(versioned.next_attempt(at(0)), None);
         assert_eq!(outcomes(&mut versioned), [Outcome::Unreadable]);
         versioned.handle_fetched(4, Value::Null);
+        versioned.handle_value(4, Value::Null);
         assert_eq!(versioned.version(), 5);
     }
 

@@ -53,3 +53,6 @@ impl<'a> SessionMessage<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

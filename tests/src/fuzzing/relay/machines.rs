@@ -21,10 +21,14 @@ struct Session {
     stored: BTreeMap<u64, bool>,
     live: VecDeque<(u64, bool)>,
     acknowledged: VecDeque<u64>,
-    page: Option<(Fetch, Vec<(u64, bool)>, bool)>,
+    page: Option<Page>,
     delivered: Vec<u64>,
     now: Instant,
 }
+
+/// A fetch, the numbers that the server gives and whether each is one of ours, and whether there
+/// are more.
+type Page = (Fetch, Vec<(u64, bool)>, bool);
 
 /// Messages of others are delivered once, in order, and the cursor is never beyond one that was
 /// not.
@@ -391,7 +395,12 @@ pub fn check_versioned(bytes: &[u8]) {
         now: Instant::from_nanos(0),
     };
     while !source.is_empty() {
+        let before = desk.versioned.version();
         desk.step(&mut source);
+        assert!(
+            desk.versioned.version() >= before,
+            "an older value was adopted"
+        );
         desk.check();
     }
     desk.versioned.close();
