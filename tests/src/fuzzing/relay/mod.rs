@@ -6,11 +6,13 @@ mod cipher;
 mod codecs;
 mod machines;
 mod plaintext;
+mod versioned;
 
 pub use cipher::check_cipher;
 pub use codecs::{check_engineio, check_socketio};
-pub use machines::{check_cursor, check_durable, check_versioned};
+pub use machines::{check_cursor, check_durable};
 pub use plaintext::check_plaintext;
+pub use versioned::check_versioned;
 
 /// The text that the bytes are, with U+FFFD for what is none.
 fn text(bytes: &[u8]) -> String {
