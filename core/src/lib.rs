@@ -22,6 +22,7 @@
 //! # Features
 //!
 //! * `std`: [`mailbox`], the one structure that tasks share.
+//! * `relay`: the end-to-end encrypted relay, with the cryptographic crates that it needs.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -62,6 +63,8 @@ pub mod local;
 #[cfg(feature = "std")]
 pub mod mailbox;
 pub mod outbox;
+#[cfg(feature = "relay")]
+pub mod relay;
 pub mod session;
 pub mod time;
 pub mod token;

@@ -5,6 +5,7 @@
 
 mod contract;
 mod regressions;
+mod relay;
 
 use std::fmt;
 

@@ -6,10 +6,15 @@
 
 mod operations;
 mod owner;
+mod relay;
 mod tree;
 
 pub use operations::Operations;
 pub use owner::check_owner;
+pub use relay::{
+    check_cipher, check_cursor, check_durable, check_engineio, check_plaintext, check_socketio,
+    check_versioned,
+};
 pub use tree::check_tree;
 
 use crate::model;
@@ -21,8 +26,12 @@ pub type Check = fn(&[u8]);
 pub const TARGETS: &[(&str, Check)] = &[
     ("admission", model::check::check_admission),
     ("capability", model::check_capability),
+    ("cipher", check_cipher),
     ("connection", model::check_connection),
     ("conversation", model::check_conversation),
+    ("cursor", check_cursor),
+    ("durable", check_durable),
+    ("engineio", check_engineio),
     ("exchange", model::check_exchange),
     ("framer", model::check_framer),
     ("inbox", model::check::check_inbox),
@@ -36,9 +45,12 @@ pub const TARGETS: &[(&str, Check)] = &[
     }),
     ("outbox", model::check::check_outbox),
     ("owner", check_owner),
+    ("plaintext", check_plaintext),
     ("record", model::check_record),
+    ("socketio", check_socketio),
     ("time", check_time),
     ("tree", check_tree),
+    ("versioned", check_versioned),
 ];
 
 /// Checks the time that up to eight bytes spell in milliseconds, the least significant first.

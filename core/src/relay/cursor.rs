@@ -1,0 +1,474 @@
+//! How far a session was read: each message of others is delivered once and in order, and what
+//! was missed is fetched (relay.md §9.2).
+//!
+//! ```text
+//!   Resting ── connected, a gap ──> Wanted ── next_fetch ──> Fetching { deadline }
+//!      ^                              ^                          │ page with more: on
+//!      │ page without more, gap closed│ time                     │
+//!      └──────────────────────────────┼──────────────────────────┤
+//!                            Waiting { until } <── failed, or the deadline
+//! ```
+//!
+//! The cursor is the last number up to which everything was seen, fetched, sent by us, or said
+//! by the server not to be there. A live message beyond the next number is not kept: it is
+//! fetched in its turn, so that a gap costs no memory.
+
+use alloc::collections::BTreeSet;
+use core::time::Duration;
+
+use super::delays::{Jitter, retry_delay};
+use crate::time::Instant;
+
+/// One fetch, numbered from 1. What is said of an earlier one is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FetchId(u64);
+
+/// Messages to be fetched: `GET …/messages?after_seq=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fetch {
+    /// Which fetch the answer belongs to.
+    pub id: FetchId,
+    /// The number after which messages are wanted.
+    pub after: u64,
+}
+
+/// What to do with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It is the next: it is the application's.
+    Deliver,
+    /// It was delivered, or it is our own.
+    Skip,
+    /// Something before it is missing: it will come by a fetch.
+    Gap,
+}
+
+/// The server's page is not what it promises: its numbers do not ascend from where they should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InvalidPage;
+
+/// Numbers that were seen live and that the server does not give when it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Withheld {
+    /// The first.
+    pub from: u64,
+    /// The last.
+    pub to: u64,
+}
+
+/// How many numbers of ours beyond the cursor are remembered. One that is forgotten costs a
+/// fetch.
+const MAX_OWN: usize = 1_024;
+/// How often a gap is fetched in vain before it is given up.
+const MAX_VAIN_FETCHES: u32 = 5;
+/// How long a fetch may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum State {
+    Resting,
+    Wanted,
+    Fetching {
+        deadline: Instant,
+        /// The last number of the page so far, or that which it follows.
+        page: u64,
+        /// Whether the page has a message.
+        filled: bool,
+        /// The highest number that was known to exist when the fetch began.
+        known: u64,
+    },
+    Waiting {
+        until: Instant,
+    },
+}
+
+/// How far a session was read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    last: u64,
+    /// The highest number that is known to exist.
+    known: u64,
+    own: BTreeSet<u64>,
+    state: State,
+    /// Whether a fetch must follow the one that runs.
+    again: bool,
+    fetch: u64,
+    failures: u32,
+    vain: u32,
+    jitter: Jitter,
+}
+
+impl Cursor {
+    /// A cursor after the number `last`: 0, or what was kept. `seed` spreads its retries.
+    #[must_use]
+    pub const fn new(last: u64, seed: u64) -> Self {
+        Self {
+            last,
+            known: last,
+            own: BTreeSet::new(),
+            state: State::Resting,
+            again: false,
+            fetch: 0,
+            failures: 0,
+            vain: 0,
+            jitter: Jitter::new(seed),
+        }
+    }
+
+    /// The number up to which nothing is missing: what to keep over a restart, after the
+    /// messages that it covers were dealt with.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Whether everything that is known to exist was seen.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.state == State::Resting
+    }
+
+    /// The socket is connected: what came meanwhile is to be fetched.
+    pub fn handle_connected(&mut self) {
+        match self.state {
+            State::Resting => self.state = State::Wanted,
+            // A fetch that began before may miss what came just before the connection.
+            State::Fetching { .. } => self.again = true,
+            State::Wanted | State::Waiting { .. } => {}
+        }
+    }
+
+    /// A message came by the socket; `own` when its local id is one of ours.
+    pub fn handle_live(&mut self, seq: u64, own: bool) -> Verdict {
+        self.known = self.known.max(seq);
+        if own {
+            self.handle_sent(seq);
+            return Verdict::Skip;
+        }
+        if seq <= self.last || self.own.contains(&seq) {
+            return Verdict::Skip;
+        }
+        if Some(seq) == self.last.checked_add(1) {
+            self.advance(seq);
+            return Verdict::Deliver;
+        }
+        self.want();
+        Verdict::Gap
+    }
+
+    /// The server has stored a message of ours under this number. It closes no gap before it:
+    /// what is there is fetched.
+    pub fn handle_sent(&mut self, seq: u64) {
+        self.known = self.known.max(seq);
+        if Some(seq) == self.last.checked_add(1) {
+            self.advance(seq);
+        } else if seq > self.last {
+            if self.own.len() < MAX_OWN {
+                self.own.insert(seq);
+            }
+            self.want();
+        }
+    }
+
+    /// Begins the next fetch, if one is wanted. It changes `poll_timeout`.
+    pub fn next_fetch(&mut self, now: Instant) -> Option<Fetch> {
+        if self.state != State::Wanted {
+            return None;
+        }
+        self.fetch = self.fetch.saturating_add(1);
+        self.state = State::Fetching {
+            deadline: now.after(FETCH_TIMEOUT),
+            page: self.last,
+            filled: false,
+            known: self.known,
+        };
+        self.again = false;
+        Some(Fetch {
+            id: FetchId(self.fetch),
+            after: self.last,
+        })
+    }
+
+    /// The next message of a page, in the page's order; `own` when its local id is one of ours.
+    /// Numbers that the page leaves out are not there.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPage`] when the numbers do not ascend: the fetch has failed.
+    pub fn handle_fetched(
+        &mut self,
+        id: FetchId,
+        seq: u64,
+        own: bool,
+        now: Instant,
+    ) -> Result<Verdict, InvalidPage> {
+        let State::Fetching { page, filled, .. } = &mut self.state else {
+            return Ok(Verdict::Skip);
+        };
+        if id.0 != self.fetch {
+            return Ok(Verdict::Skip);
+        }
+        if seq <= *page {
+            self.fail(now);
+            return Err(InvalidPage);
+        }
+        *page = seq;
+        *filled = true;
+        self.known = self.known.max(seq);
+        if seq <= self.last {
+            return Ok(Verdict::Skip);
+        }
+        let ours = own || self.own.contains(&seq);
+        self.advance(seq);
+        Ok(if ours {
+            Verdict::Skip
+        } else {
+            Verdict::Deliver
+        })
+    }
+
+    /// The page has ended, and `has_more` says whether another follows. It changes
+    /// `poll_timeout`.
+    ///
+    /// When the server keeps from us what was known to exist, the fetch is repeated, and in the
+    /// end the gap is given up and said.
+    pub fn handle_page_end(
+        &mut self,
+        id: FetchId,
+        has_more: bool,
+        now: Instant,
+    ) -> Option<Withheld> {
+        let State::Fetching { known, filled, .. } = self.state else {
+            return None;
+        };
+        if id.0 != self.fetch {
+            return None;
+        }
+        if has_more && !filled {
+            // More behind nothing: to ask again at once would never end.
+            self.fail(now);
+            return None;
+        }
+        if has_more || known <= self.last {
+            self.failures = 0;
+            self.vain = 0;
+            self.settle(has_more);
+            return None;
+        }
+        self.vain = self.vain.saturating_add(1);
+        if self.vain < MAX_VAIN_FETCHES {
+            self.fail(now);
+            return None;
+        }
+        let withheld = Withheld {
+            from: self.last.saturating_add(1),
+            to: known,
+        };
+        self.failures = 0;
+        self.vain = 0;
+        self.advance(known);
+        self.settle(false);
+        Some(withheld)
+    }
+
+    /// The fetch has failed; it is repeated. It changes `poll_timeout`.
+    pub fn handle_failed(&mut self, id: FetchId, now: Instant) {
+        if matches!(self.state, State::Fetching { .. }) && id.0 == self.fetch {
+            self.fail(now);
+        }
+    }
+
+    /// When to call [`Cursor::handle_timeout`].
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Resting | State::Wanted => None,
+            State::Fetching { deadline, .. } => Some(deadline),
+            State::Waiting { until } => Some(until),
+        }
+    }
+
+    /// Time has passed: a fetch that is not answered has failed, and one that waits may begin.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match self.state {
+            State::Fetching { deadline, .. } if now >= deadline => self.fail(now),
+            State::Waiting { until } if now >= until => self.state = State::Wanted,
+            State::Resting | State::Wanted | State::Fetching { .. } | State::Waiting { .. } => {}
+        }
+    }
+
+    fn want(&mut self) {
+        if self.state == State::Resting {
+            self.state = State::Wanted;
+        }
+    }
+
+    /// The fetch has ended: rests, unless something is known to be there still.
+    fn settle(&mut self, more: bool) {
+        let wanted = more || self.again || self.known > self.last;
+        self.state = if wanted {
+            State::Wanted
+        } else {
+            State::Resting
+        };
+    }
+
+    /// Everything up to `seq` was seen, and what is ours directly behind it.
+    fn advance(&mut self, seq: u64) {
+        self.last = seq;
+        self.own = self.own.split_off(&seq.saturating_add(1));
+        while let Some(next) = self.last.checked_add(1)
+            && self.own.remove(&next)
+        {
+            self.last = next;
+        }
+    }
+
+    fn fail(&mut self, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        let delay = retry_delay(self.failures, self.jitter.draw());
+        self.state = State::Waiting {
+            until: now.after(delay),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    /// Fetches, and hands over the page: its numbers, those of ours negative.
+    fn page(cursor: &mut Cursor, numbers: &[i64], has_more: bool) -> alloc::vec::Vec<u64> {
+        let fetch = cursor.next_fetch(at(0)).expect("a fetch is wanted");
+        let mut delivered = alloc::vec::Vec::new();
+        for number in numbers {
+            let (seq, own) = (number.unsigned_abs(), *number < 0);
+            if cursor.handle_fetched(fetch.id, seq, own, at(0)) == Ok(Verdict::Deliver) {
+                delivered.push(seq);
+            }
+        }
+        assert_eq!(cursor.handle_page_end(fetch.id, has_more, at(0)), None);
+        delivered
+    }
+
+    #[test]
+    fn what_is_next_is_delivered_and_a_gap_is_fetched() {
+        let mut cursor = Cursor::new(5, 0);
+        assert!(cursor.is_settled());
+        assert_eq!(cursor.handle_live(6, false), Verdict::Deliver);
+        assert_eq!(cursor.handle_live(6, false), Verdict::Skip);
+        assert_eq!(cursor.handle_live(9, false), Verdict::Gap);
+        assert!(!cursor.is_settled());
+        let fetch = cursor.clone().next_fetch(at(0)).unwrap();
+        assert_eq!((fetch.after, fetch.id), (6, FetchId(1)));
+        // 7 is not there; 8 comes live too, and once.
+        assert_eq!(page(&mut cursor, &[8], true), [8]);
+        assert_eq!(cursor.handle_live(8, false), Verdict::Skip);
+        assert_eq!(page(&mut cursor, &[9, 10], false), [9, 10]);
+        assert_eq!(cursor.last(), 10);
+        assert!(cursor.is_settled());
+        assert_eq!(cursor.poll_timeout(), None);
+    }
+
+    #[test]
+    fn our_own_never_hide_what_came_before_them() {
+        let mut cursor = Cursor::new(0, 0);
+        cursor.handle_sent(2);
+        assert_eq!(cursor.last(), 0);
+        assert_eq!(cursor.handle_live(2, true), Verdict::Skip);
+        assert_eq!(cursor.handle_live(1, false), Verdict::Deliver);
+        assert_eq!(cursor.last(), 2);
+        cursor.handle_sent(5);
+        assert_eq!(page(&mut cursor, &[3, -4, -5, 6], false), [3, 6]);
+        cursor.handle_sent(7);
+        assert_eq!(cursor.last(), 7);
+        cursor.handle_sent(3);
+        assert_eq!(cursor.last(), 7);
+    }
+
+    #[test]
+    fn a_connection_wants_a_fetch_and_one_that_runs_is_repeated() {
+        let mut cursor = Cursor::new(0, 0);
+        cursor.handle_connected();
+        let fetch = cursor.next_fetch(at(0)).unwrap();
+        assert_eq!(cursor.next_fetch(at(0)), None);
+        cursor.handle_connected();
+        assert_eq!(cursor.handle_page_end(fetch.id, false, at(0)), None);
+        assert!(!cursor.is_settled());
+        assert_eq!(page(&mut cursor, &[1], false), [1]);
+        assert!(cursor.is_settled());
+    }
+
+    #[test]
+    fn failures_and_deadlines_are_repeated_and_stale_answers_dropped() {
+        let mut cursor = Cursor::new(0, 3);
+        cursor.handle_connected();
+        let stale = cursor.next_fetch(at(0)).unwrap().id;
+        assert_eq!(cursor.poll_timeout(), Some(at(60_000)));
+        cursor.handle_timeout(at(59_999));
+        assert_eq!(cursor.poll_timeout(), Some(at(60_000)));
+        cursor.handle_timeout(at(60_000));
+        let until = cursor.poll_timeout().unwrap();
+        assert!(until <= at(60_265) && cursor.next_fetch(at(60_000)).is_none());
+        cursor.handle_timeout(until);
+        let id = cursor.next_fetch(until).unwrap().id;
+        cursor.handle_failed(stale, until);
+        assert_eq!(
+            cursor.handle_fetched(stale, 1, false, until),
+            Ok(Verdict::Skip)
+        );
+        assert_eq!(cursor.handle_page_end(stale, false, until), None);
+        assert_eq!(
+            cursor.handle_fetched(id, 4, false, until),
+            Ok(Verdict::Deliver)
+        );
+        assert_eq!(cursor.handle_fetched(id, 4, false, until), Err(InvalidPage));
+        assert_eq!(
+            cursor.handle_fetched(id, 5, false, until),
+            Ok(Verdict::Skip)
+        );
+        cursor.handle_failed(id, until);
+        assert!(cursor.poll_timeout().is_some());
+        // More behind nothing is no answer either.
+        cursor.handle_timeout(at(100_000));
+        let id = cursor.next_fetch(at(100_000)).unwrap().id;
+        assert_eq!(cursor.handle_page_end(id, true, at(100_000)), None);
+        assert!(cursor.poll_timeout() > Some(at(99_999)) && !cursor.is_settled());
+    }
+
+    #[test]
+    fn what_the_server_keeps_from_us_is_said_in_the_end() {
+        let mut cursor = Cursor::new(0, 0);
+        assert_eq!(cursor.handle_live(3, false), Verdict::Gap);
+        for round in 1..=MAX_VAIN_FETCHES {
+            cursor.handle_timeout(at(1_000_000));
+            let id = cursor.next_fetch(at(0)).unwrap().id;
+            assert!(cursor.handle_live(4, false) == Verdict::Gap);
+            let withheld = cursor.handle_page_end(id, false, at(0));
+            let expected = (round == MAX_VAIN_FETCHES).then_some(Withheld { from: 1, to: 4 });
+            assert_eq!(withheld, expected);
+        }
+        assert_eq!(cursor.last(), 4);
+        assert!(cursor.is_settled());
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut cursor = Cursor::new(0, 0);
+        for seq in 0..10_000 {
+            cursor.handle_sent(seq * 2);
+        }
+        assert_eq!(cursor.own.len(), MAX_OWN);
+        cursor.handle_live(u64::MAX, false);
+        cursor.handle_sent(u64::MAX);
+        assert_eq!(cursor.last(), 0);
+        assert_eq!(
+            Cursor::new(u64::MAX, 0).handle_live(u64::MAX, false),
+            Verdict::Skip
+        );
+    }
+}

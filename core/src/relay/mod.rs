@@ -1,0 +1,18 @@
+//! The end-to-end encrypted relay (relay.md): its codecs, its cipher, and what is inside.
+
+pub mod base64;
+pub mod cipher;
+pub mod cursor;
+pub mod delays;
+pub mod engineio;
+pub mod events;
+pub mod keys;
+pub mod outbox;
+pub mod pairing;
+pub mod path;
+pub mod plaintext;
+pub mod raw;
+pub mod rpc;
+mod secretbox;
+pub mod socketio;
+pub mod versioned;

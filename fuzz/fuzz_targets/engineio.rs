@@ -1,0 +1,4 @@
+//! Frames of Engine.IO.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hallway_tests::fuzzing::check_engineio(bytes));

@@ -1,0 +1,4 @@
+//! Packets of Socket.IO.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hallway_tests::fuzzing::check_socketio(bytes));

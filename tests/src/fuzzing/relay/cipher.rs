@@ -1,0 +1,118 @@
+use hallway_core::relay::base64;
+use hallway_core::relay::cipher::{Cipher, Nonce, OpenError, open_bundle, unwrap_data_key};
+use hallway_core::relay::keys::{AccountSecret, BoxKeyPair, DataKey};
+use hallway_core::relay::pairing::Answer;
+use hallway_core::relay::raw::Raw;
+
+use super::text;
+
+/// Opens `bytes` in every form, seals them, and changes what was sealed. The first two bytes
+/// choose where.
+///
+/// # Panics
+///
+/// When something is opened that was not sealed, or not opened that was.
+pub fn check_cipher(bytes: &[u8]) {
+    let (steer, bytes) = bytes.split_at(bytes.len().min(2));
+    let at = steer
+        .iter()
+        .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+    check_base64(bytes);
+    let ciphers = [
+        Cipher::Legacy(AccountSecret::from_bytes(&[1; 32])),
+        Cipher::DataKey(DataKey::from_bytes(&[1; 32])),
+    ];
+    for cipher in &ciphers {
+        // No fuzzer finds a tag of 16 bytes under a key that it does not see.
+        let error = cipher.open(bytes).expect_err("nobody sealed it");
+        assert_eq!(error, unopened(cipher, bytes));
+        assert_eq!(cipher.open_text(&base64::encode(bytes)), Err(error));
+        check_sealed(cipher, bytes, at);
+    }
+    let pair = BoxKeyPair::from_secret(&[2; 32]);
+    let expected = if bytes.len() < 72 {
+        OpenError::TooShort
+    } else {
+        OpenError::Forged
+    };
+    assert_eq!(open_bundle(&pair, bytes), Err(expected));
+    let spelled = base64::encode(bytes);
+    assert_eq!(Answer::open(&spelled, &pair).expect_err("forged"), expected);
+    let wrapped = unwrap_data_key(&spelled, &pair).expect_err("forged");
+    let expected = match bytes {
+        [] => OpenError::TooShort,
+        [0, rest @ ..] if rest.len() < 72 => OpenError::TooShort,
+        [0, ..] => OpenError::Forged,
+        _ => OpenError::UnknownVersion,
+    };
+    assert_eq!(wrapped, expected);
+}
+
+/// Why a cipher does not open what it did not seal.
+fn unopened(cipher: &Cipher, bytes: &[u8]) -> OpenError {
+    match (cipher, bytes) {
+        (Cipher::Legacy(_), _) if bytes.len() < 24 => OpenError::NoNonce,
+        (Cipher::Legacy(_), _) if bytes.len() < 40 => OpenError::TooShort,
+        (Cipher::DataKey(_), [version, ..]) if *version != 0 => OpenError::UnknownVersion,
+        (Cipher::DataKey(_), _) if bytes.len() < 29 => OpenError::TooShort,
+        _ => OpenError::Forged,
+    }
+}
+
+fn check_sealed(cipher: &Cipher, plain: &[u8], at: usize) {
+    let nonce = Nonce::from_entropy([3; 24]);
+    let sealed = cipher.seal(nonce, plain).expect("short");
+    assert_eq!(sealed.len(), plain.len() + cipher.overhead());
+    assert_eq!(cipher.open(&sealed).as_deref(), Ok(plain));
+    let mut changed = sealed.clone();
+    let place = at / 8 % changed.len();
+    changed[place] ^= 1 << (at % 8);
+    assert_eq!(cipher.open(&changed), Err(unopened(cipher, &changed)));
+    let cut = &sealed[..at % sealed.len()];
+    assert_eq!(cipher.open(cut), Err(unopened(cipher, cut)));
+
+    let opened = cipher.open_text(&base64::encode(&sealed));
+    let shown = text(plain);
+    let shown = shown.strip_prefix('\u{feff}').unwrap_or(&shown);
+    match opened {
+        Ok(value) => assert_eq!(Some(value.raw()), Raw::parse(shown)),
+        Err(error) => {
+            let empty = shown.is_empty();
+            let expected = if empty {
+                OpenError::Empty
+            } else {
+                OpenError::NotJson
+            };
+            assert_eq!(error, expected);
+            assert_eq!(Raw::parse(shown), None);
+        }
+    }
+}
+
+/// What is written is read, in both alphabets; what is not base64 is read bit by bit.
+fn check_base64(bytes: &[u8]) {
+    let (standard, url) = (base64::encode(bytes), base64::encode_url(bytes));
+    assert_eq!(base64::decode(&standard), bytes);
+    assert_eq!(base64::decode(&url), bytes);
+    let as_url = standard.replace('+', "-").replace('/', "_");
+    assert_eq!(as_url.trim_end_matches('='), url);
+
+    let text = text(bytes);
+    let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bits = String::new();
+    for char in text.chars().take_while(|char| *char != '=') {
+        let char = match char {
+            '-' => '+',
+            '_' => '/',
+            other => other,
+        };
+        if let Some(value) = alphabet.find(char) {
+            bits.push_str(&format!("{value:06b}"));
+        }
+    }
+    let whole = bits.as_bytes().chunks_exact(8);
+    let spelled: Vec<u8> = whole
+        .map(|byte| byte.iter().fold(0, |sum, bit| sum << 1 | (bit - b'0')))
+        .collect();
+    assert_eq!(base64::decode(&text), spelled, "{text}");
+}

@@ -1,0 +1,375 @@
+//! The relay's cursor and outbox against a server that keeps its promises, over a network that does not.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use hallway_core::Instant;
+use hallway_core::relay::cursor::{Cursor, Fetch, Verdict};
+use hallway_core::relay::outbox::{self, BatchId, Outbox, OutboxLimits, PostFailure, PushError};
+use hallway_core::relay::raw::Raw;
+use serde_json::json;
+
+use crate::model::check::footprint;
+use crate::model::source::Source;
+
+/// A session at the server: numbers, and whether each is one of ours. Numbers that are not
+/// there were used up by repetitions.
+struct Session {
+    cursor: Cursor,
+    seq: u64,
+    stored: BTreeMap<u64, bool>,
+    live: VecDeque<(u64, bool)>,
+    acknowledged: VecDeque<u64>,
+    page: Option<Page>,
+    delivered: Vec<u64>,
+    now: Instant,
+}
+
+/// A fetch, the numbers that the server gives and whether each is one of ours, and whether there
+/// are more.
+type Page = (Fetch, Vec<(u64, bool)>, bool);
+
+/// Messages of others are delivered once, in order, and the cursor is never beyond one that was
+/// not.
+///
+/// # Panics
+///
+/// When one is lost, repeated or out of order.
+pub fn check_cursor(bytes: &[u8]) {
+    let mut source = Source::Bytes(bytes);
+    let mut session = Session {
+        cursor: Cursor::new(0, u64::from(source.byte())),
+        seq: 0,
+        stored: BTreeMap::new(),
+        live: VecDeque::new(),
+        acknowledged: VecDeque::new(),
+        page: None,
+        delivered: Vec::new(),
+        now: Instant::from_nanos(0),
+    };
+    while !source.is_empty() {
+        session.step(&mut source);
+        session.check();
+    }
+    session.live.clear();
+    session.acknowledged.clear();
+    session.cursor.handle_connected();
+    for _ in 0..1_000 {
+        session.fetch(3);
+        session.answer();
+        session.wait();
+        session.check();
+        if session.cursor.is_settled() {
+            break;
+        }
+    }
+    assert!(session.cursor.is_settled());
+    let others = session.stored.iter().filter(|(_, own)| !**own);
+    let others: Vec<u64> = others.map(|(seq, _)| *seq).collect();
+    assert_eq!(session.delivered, others);
+}
+
+impl Session {
+    fn step(&mut self, source: &mut Source<'_>) {
+        match source.below(12) {
+            0..=2 => {
+                let own = source.once_in(3);
+                self.seq += 1;
+                self.stored.insert(self.seq, own);
+                self.live.push_back((self.seq, own));
+                if own {
+                    self.acknowledged.push_back(self.seq);
+                }
+            }
+            3 => self.seq += 1,
+            4 | 5 => {
+                if let Some((seq, own)) = self.live.pop_front() {
+                    let verdict = self.cursor.handle_live(seq, own);
+                    self.judge(seq, own, verdict);
+                }
+            }
+            6 => {
+                if let Some(seq) = self.acknowledged.pop_front() {
+                    self.cursor.handle_sent(seq);
+                }
+            }
+            7 => {
+                // The connection is lost with what was under way, and comes back.
+                self.live.clear();
+                self.cursor.handle_connected();
+            }
+            8 => self.fetch(1 + source.below(3)),
+            9 => self.answer(),
+            10 => {
+                if let Some((fetch, ..)) = self.page.take() {
+                    self.cursor.handle_failed(fetch.id, self.now);
+                }
+            }
+            _ if source.once_in(4) => {
+                // Two may come in the wrong order.
+                if let Some(first) = self.live.pop_front() {
+                    self.live.insert(1.min(self.live.len()), first);
+                }
+            }
+            _ => self.wait(),
+        }
+    }
+
+    /// The server takes its page when it is asked; the answer comes when it comes.
+    fn fetch(&mut self, limit: usize) {
+        if let Some(fetch) = self.cursor.next_fetch(self.now) {
+            let rest: Vec<_> = self.stored.range(fetch.after + 1..).collect();
+            let page = rest.iter().take(limit).map(|(seq, own)| (**seq, **own));
+            self.page = Some((fetch, page.collect(), rest.len() > limit));
+        }
+    }
+
+    fn answer(&mut self) {
+        let Some((fetch, page, has_more)) = self.page.take() else {
+            return;
+        };
+        for (seq, own) in page {
+            let verdict = self.cursor.handle_fetched(fetch.id, seq, own, self.now);
+            self.judge(seq, own, verdict.expect("the page ascends"));
+        }
+        let withheld = self.cursor.handle_page_end(fetch.id, has_more, self.now);
+        assert_eq!(withheld, None, "the server keeps nothing back");
+    }
+
+    fn wait(&mut self) {
+        if let Some(deadline) = self.cursor.poll_timeout() {
+            self.now = self.now.max(deadline);
+        }
+        self.cursor.handle_timeout(self.now);
+        self.cursor.handle_timeout(self.now);
+    }
+
+    fn judge(&mut self, seq: u64, own: bool, verdict: Verdict) {
+        if verdict == Verdict::Deliver {
+            assert!(!own, "{seq} is ours");
+            assert!(
+                self.delivered.last().is_none_or(|last| *last < seq),
+                "{seq} comes late"
+            );
+            self.delivered.push(seq);
+        }
+    }
+
+    /// Everything of others up to the cursor was delivered, and nothing beyond it.
+    fn check(&self) {
+        let seen = self.stored.range(..=self.cursor.last());
+        let others: Vec<u64> = seen
+            .filter(|(_, own)| !**own)
+            .map(|(seq, _)| *seq)
+            .collect();
+        assert_eq!(self.delivered, others);
+        assert!(self.cursor.last() <= self.seq);
+        assert!(footprint(&self.cursor) <= 512 + 8 * 1_024);
+    }
+}
+
+/// Messages are stored once each, in the order of their sending, and each has its outcome.
+///
+/// # Panics
+///
+/// When one is lost, repeated or out of order.
+pub fn check_durable(bytes: &[u8]) {
+    let mut source = Source::Bytes(bytes);
+    let limits = OutboxLimits {
+        max_messages: 1 + source.below(12),
+        max_bytes: 10 + source.below(60),
+        max_batch_messages: 1 + source.below(5),
+        max_batch_bytes: 8 + source.below(20),
+        ..OutboxLimits::DEFAULT
+    };
+    let mut sender = Sender {
+        outbox: Outbox::new(limits, u64::from(source.byte())),
+        limits,
+        sent: Vec::new(),
+        stored: Vec::new(),
+        done: BTreeMap::new(),
+        refused: BTreeSet::new(),
+        posted: None,
+        now: Instant::from_nanos(0),
+    };
+    while !source.is_empty() {
+        sender.step(&mut source);
+        sender.check();
+    }
+    for _ in 0..1_000 {
+        sender.outbox.resume();
+        sender.post();
+        sender.answer(usize::MAX);
+        sender.wait();
+        sender.check();
+        if sender.outbox.is_empty() {
+            break;
+        }
+    }
+    assert!(sender.outbox.is_empty());
+    // What was refused may have been stored before: this server changes its mind.
+    let kept = |ids: &[String]| -> Vec<String> {
+        let kept = ids.iter().filter(|id| !sender.refused.contains(*id));
+        kept.cloned().collect()
+    };
+    assert_eq!(kept(&sender.stored), kept(&sender.sent));
+    assert_eq!(sender.done.len() + sender.refused.len(), sender.sent.len());
+}
+
+struct Sender {
+    outbox: Outbox,
+    limits: OutboxLimits,
+    sent: Vec<String>,
+    /// What the server has, in its order; the number of a message is its place, from 1.
+    stored: Vec<String>,
+    done: BTreeMap<String, u64>,
+    refused: BTreeSet<String>,
+    posted: Option<(BatchId, Vec<String>)>,
+    now: Instant,
+}
+
+impl Sender {
+    fn step(&mut self, source: &mut Source<'_>) {
+        match source.below(10) {
+            0..=2 => {
+                let id = format!("m{}", self.sent.len());
+                let content = "x".repeat(source.below(24));
+                let bytes = id.len() + content.len();
+                match self.outbox.push(&id, &content) {
+                    Ok(()) => self.sent.push(id),
+                    Err(PushError::TooLong) => assert!(bytes > self.limits.max_batch_bytes),
+                    Err(PushError::Full) => {
+                        assert!(!self.outbox.is_empty() || bytes > self.limits.max_bytes)
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            3 | 4 => self.post(),
+            5 => self.answer(usize::MAX),
+            6 => {
+                // Refused when it has more than so many messages.
+                self.answer(source.below(4));
+            }
+            7 => {
+                // Stored, but the answer is lost; or not even stored.
+                if let Some((id, batch)) = self.posted.take() {
+                    if source.once_in(2) {
+                        self.store(&batch);
+                    }
+                    let failure = source.pick(&[
+                        PostFailure::Transient,
+                        PostFailure::RetryAfter(std::time::Duration::from_secs(2)),
+                        PostFailure::Unauthorized,
+                        PostFailure::SessionGone,
+                        PostFailure::NoRoute,
+                    ]);
+                    assert_eq!(self.outbox.handle_failed(id, failure, self.now), None);
+                }
+            }
+            8 if !self.stored.is_empty() => {
+                let at = source.below(self.stored.len());
+                let outcome = self.outbox.handle_seen(&self.stored[at], at as u64 + 1);
+                outcome.into_iter().for_each(|outcome| self.settle(outcome));
+            }
+            _ => {
+                if source.once_in(2) {
+                    self.outbox.resume();
+                }
+                self.wait();
+            }
+        }
+    }
+
+    fn post(&mut self) {
+        if let Some(id) = self.outbox.next_batch(self.now) {
+            let body: serde_json::Value = serde_json::from_str(&self.outbox.body()).expect("JSON");
+            let messages = body["messages"].as_array().expect("a list");
+            assert!(!messages.is_empty() && messages.len() <= self.limits.max_batch_messages);
+            let bytes: usize = self
+                .outbox
+                .batch()
+                .map(|(id, content)| id.len() + content.len())
+                .sum();
+            assert!(bytes <= self.limits.max_batch_bytes);
+            let ids = messages
+                .iter()
+                .map(|m| m["localId"].as_str().expect("an id").to_owned());
+            self.posted = Some((id, ids.collect()));
+        }
+    }
+
+    /// The server stores what was posted, unless it is more than `most`, and answers.
+    fn answer(&mut self, most: usize) {
+        let Some((id, batch)) = self.posted.take() else {
+            return;
+        };
+        if batch.len() > most {
+            let outcome = self
+                .outbox
+                .handle_failed(id, PostFailure::TooLarge, self.now);
+            outcome.into_iter().for_each(|outcome| self.settle(outcome));
+            return;
+        }
+        self.store(&batch);
+        let listed: Vec<_> = batch
+            .iter()
+            .map(|id| json!({"id": "x", "localId": id, "seq": self.seq(id)}))
+            .collect();
+        let answer = json!({ "messages": listed }).to_string();
+        let raw = Raw::parse(&answer).expect("JSON");
+        let outcomes = self.outbox.handle_stored(id, raw, self.now);
+        for outcome in outcomes.expect("as the server promises") {
+            self.settle(outcome);
+        }
+    }
+
+    fn seq(&self, id: &str) -> usize {
+        1 + self
+            .stored
+            .iter()
+            .position(|known| known == id)
+            .expect("stored")
+    }
+
+    fn store(&mut self, batch: &[String]) {
+        for id in batch {
+            if !self.stored.contains(id) {
+                self.stored.push(id.clone());
+            }
+        }
+    }
+
+    fn settle(&mut self, outcome: outbox::Outcome) {
+        match outcome {
+            outbox::Outcome::Stored { local_id, seq } => {
+                assert_eq!(seq, self.seq(&local_id) as u64);
+                assert_eq!(self.done.insert(local_id.into(), seq), None, "twice");
+            }
+            outbox::Outcome::TooLarge { local_id } => {
+                assert!(self.refused.insert(local_id.into()), "twice");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn wait(&mut self) {
+        if let Some(deadline) = self.outbox.poll_timeout() {
+            self.now = self.now.max(deadline);
+        }
+        self.outbox.handle_timeout(self.now);
+        self.outbox.handle_timeout(self.now);
+    }
+
+    fn check(&self) {
+        // The order of the server is the order of sending.
+        let mut order = self.sent.iter();
+        assert!(
+            self.stored.iter().all(|id| order.any(|sent| sent == id)),
+            "{:?}",
+            self.stored
+        );
+        let waiting = self.sent.len() - self.done.len() - self.refused.len();
+        assert_eq!(self.outbox.len(), waiting);
+        assert!(self.outbox.len() <= self.limits.max_messages);
+        assert!(footprint(&self.outbox) <= 512 + self.limits.max_bytes + 40 * waiting);
+    }
+}
