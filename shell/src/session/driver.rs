@@ -1,0 +1,624 @@
+//! The task of one subscription: moves facts and actions between the core's machine and its
+//! transport.
+//!
+//! A turn is: commands, facts (dial, token, messages), timers, actions, output; until nothing
+//! moves or the budget is spent. While the client is slow nothing is read, so that the server
+//! is slowed down, too; pings, answers and the clock go on.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::{Sink as _, Stream as _, StreamExt as _};
+use hallway_core::Instant;
+use hallway_core::session::control::Request;
+use hallway_core::session::event::{Action, CloseReason, DialFailure, Epoch, Event, SendError};
+use hallway_core::session::subscription::{Answer, Subscription};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
+use tracing::{debug, info};
+
+use super::client::{Command, Reply, Settings};
+use super::connector::Connector;
+use super::dial::DialError;
+use super::stream::Stream;
+use super::token::{AccessToken, TokenSource};
+use super::updates::{Update, Updates};
+use crate::entropy;
+
+/// How many messages are taken before other tasks have a turn.
+const MESSAGES_A_TURN: usize = 64;
+/// How many commands are taken in a turn.
+const COMMANDS_A_TURN: usize = 16;
+/// Timers stand still while the machine is suspended, so that the clock is looked at so often.
+const LOOK: Duration = Duration::from_secs(10);
+/// How long the last words to a server may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The close code of a server that gives none (RFC 6455 §7.1.5).
+const NO_CODE: u16 = 1_005;
+
+type Socket = WebSocketStream<Stream>;
+type Dialled = (Option<AccessToken>, Result<Socket, DialError>);
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Drives a subscription until it has ended.
+pub(super) async fn drive(
+    connector: Connector,
+    tokens: TokenSource,
+    settings: Settings,
+    updates: Arc<Updates>,
+    commands: mpsc::Receiver<Command>,
+) {
+    // However this task ends, its client hears of it.
+    let finish = Finish(updates.clone());
+    let now = (settings.clock)();
+    let seed = settings.seed.unwrap_or_else(random);
+    let mut machine =
+        Subscription::new(&settings.limits, settings.policy, seed).serving(settings.served);
+    machine.connect(now);
+    let mut driver = Driver {
+        machine,
+        settings,
+        connector: Arc::new(connector),
+        tokens: Arc::new(tokens),
+        updates,
+        commands,
+        link: Link::None,
+        asking: None,
+        used: None,
+        tags: VecDeque::new(),
+        detail: None,
+        leaving: None,
+        sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        armed: now,
+    };
+    poll_fn(|context| driver.poll(context)).await;
+    drop(finish);
+    if let Some(mut socket) = driver.leaving {
+        let leave = async {
+            let told = socket.close(Some(close_frame(CloseCode::Normal))).await;
+            while told.is_ok() && matches!(socket.next().await, Some(Ok(_))) {}
+        };
+        if tokio::time::timeout(LAST_WORDS, leave).await.is_err() {
+            debug!("the server did not answer the close");
+        }
+    }
+}
+
+struct Finish(Arc<Updates>);
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
+/// A seed. Without entropy all clients would return at once after all; nothing worse.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    if let Err(error) = entropy::fill(&mut bytes) {
+        info!(%error, "no entropy for the delays");
+    }
+    u64::from_ne_bytes(bytes)
+}
+
+fn close_frame(code: CloseCode) -> CloseFrame {
+    CloseFrame {
+        code,
+        reason: "".into(),
+    }
+}
+
+enum Link {
+    None,
+    Dialing(Epoch, Work<Dialled>),
+    Open(Box<Open>),
+}
+
+/// An open connection.
+struct Open {
+    epoch: Epoch,
+    socket: Socket,
+    /// How many bytes were read when that was last looked at.
+    heard: u64,
+    /// What was sent may not all have been read.
+    unread: bool,
+    /// A frame of the outbox is being written.
+    writing: bool,
+    /// A ping is to be written.
+    ping: bool,
+    /// Nothing can be written any more; what was sent to us can still be read.
+    deaf: bool,
+}
+
+struct Driver {
+    machine: Subscription,
+    settings: Settings,
+    connector: Arc<Connector>,
+    tokens: Arc<TokenSource>,
+    updates: Arc<Updates>,
+    commands: mpsc::Receiver<Command>,
+    link: Link,
+    asking: Option<(Epoch, Work<bool>)>,
+    /// The token of the last dial.
+    used: Option<AccessToken>,
+    /// For each frame of the outbox, the id of the request of ours that it is, if it is one.
+    tags: VecDeque<Option<String>>,
+    /// What the system said of the last failure.
+    detail: Option<String>,
+    /// The connection that the client has closed.
+    leaving: Option<Socket>,
+    sleep: Pin<Box<Sleep>>,
+    /// The deadline that `sleep` waits for.
+    armed: Instant,
+}
+
+impl Driver {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut budget = MESSAGES_A_TURN;
+        loop {
+            let now = (self.settings.clock)();
+            let mut moved = self.obey(now, context);
+            moved |= self.poll_dial(now, context);
+            moved |= self.poll_token(now, context);
+            moved |= self.read(&mut budget, now, context);
+            moved |= self.tick(now, context);
+            moved |= self.act();
+            if self.machine.close_reason().is_some() {
+                return Poll::Ready(());
+            }
+            moved |= self.write(context);
+            if budget == 0 {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if !moved {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn obey(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        if self.updates.poll_abandoned(context) {
+            let event = self.machine.close();
+            self.emit(event);
+        }
+        for _ in 0..COMMANDS_A_TURN {
+            let Poll::Ready(Some(command)) = self.commands.poll_recv(context) else {
+                break;
+            };
+            moved = true;
+            match command {
+                Command::Answer {
+                    request_id,
+                    reply,
+                    done,
+                } => {
+                    let result = self.machine.answer(&request_id, answer(&reply));
+                    self.tag(None);
+                    tell(done, result);
+                }
+                Command::Request {
+                    request_id,
+                    request,
+                    done,
+                } => {
+                    let result = self.request(request_id, &request);
+                    tell(done, result);
+                }
+                Command::Reconnect => {
+                    let event = self.machine.reconnect(now);
+                    self.emit(event);
+                }
+                Command::Close => {
+                    let event = self.machine.close();
+                    self.emit(event);
+                }
+            }
+        }
+        moved
+    }
+
+    fn request(&mut self, request_id: String, raw: &str) -> Result<(), SendError> {
+        let read = Request::read(raw).ok_or(SendError::NotJson)?;
+        // As it was written, with members that are not known.
+        let request = Request::Unknown {
+            subtype: read.subtype().into(),
+            raw,
+        };
+        self.machine.request(&request_id, &request)?;
+        self.tag(Some(request_id));
+        Ok(())
+    }
+
+    /// Books what the machine has put into its outbox.
+    fn tag(&mut self, request_id: Option<String>) {
+        if request_id.is_some() {
+            self.tags.push_back(request_id);
+        }
+        while self.tags.len() < self.machine.unsent() {
+            self.tags.push_back(None);
+        }
+    }
+
+    fn poll_dial(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+        let Link::Dialing(epoch, dial) = &mut self.link else {
+            return false;
+        };
+        let Poll::Ready((token, result)) = dial.as_mut().poll(context) else {
+            return false;
+        };
+        let epoch = *epoch;
+        self.used = token;
+        let event = match result {
+            Ok(socket) => {
+                self.detail = None;
+                self.link = Link::Open(Box::new(Open {
+                    epoch,
+                    heard: socket.get_ref().read_bytes(),
+                    socket,
+                    unread: true,
+                    writing: false,
+                    ping: false,
+                    deaf: false,
+                }));
+                self.machine.handle_opened(epoch, now)
+            }
+            Err(DialError { failure, detail }) => {
+                info!(%failure, detail, "dial failed");
+                // A status says it all.
+                let says_more = !matches!(failure, DialFailure::Status { .. });
+                self.detail = says_more.then_some(detail);
+                self.link = Link::None;
+                self.machine.handle_dial_failed(epoch, failure, now)
+            }
+        };
+        self.emit(event);
+        true
+    }
+
+    fn poll_token(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+        let Some((epoch, asking)) = &mut self.asking else {
+            return false;
+        };
+        let Poll::Ready(another) = asking.as_mut().poll(context) else {
+            return false;
+        };
+        let epoch = *epoch;
+        self.asking = None;
+        let event = self.machine.handle_token(epoch, another, now);
+        self.emit(event);
+        true
+    }
+
+    fn read(&mut self, budget: &mut usize, now: Instant, context: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        while *budget > 0 {
+            let Link::Open(open) = &mut self.link else {
+                break;
+            };
+            if !self.updates.poll_room(context) {
+                open.unread = true;
+                break;
+            }
+            // What the connection before has left comes first.
+            if let Some(event) = self.machine.poll_event() {
+                self.emit(Some(event));
+                moved = true;
+                continue;
+            }
+            match Pin::new(&mut open.socket).poll_next(context) {
+                Poll::Pending => {
+                    open.unread = false;
+                    break;
+                }
+                Poll::Ready(Some(Ok(message))) => self.take(message, now),
+                Poll::Ready(Some(Err(Error::Capacity(CapacityError::MessageTooLong {
+                    ..
+                })))) => {
+                    let epoch = open.epoch;
+                    let event = self.machine.handle_message_too_long(epoch, now);
+                    self.hang_up(CloseCode::Size);
+                    self.emit(event);
+                }
+                Poll::Ready(Some(Err(error))) => self.lose(None, Some(error.to_string()), now),
+                Poll::Ready(None) => self.lose(None, None, now),
+            }
+            moved = true;
+            *budget = budget.saturating_sub(1);
+        }
+        if let Link::Open(open) = &mut self.link {
+            let heard = open.socket.get_ref().read_bytes();
+            if heard != open.heard {
+                open.heard = heard;
+                self.machine.handle_pong(open.epoch);
+            }
+        }
+        moved
+    }
+
+    fn take(&mut self, message: Message, now: Instant) {
+        match message {
+            Message::Text(text) => self.take_text(text.as_bytes(), text.as_str()),
+            Message::Binary(bytes) => {
+                // It may hold a text all the same.
+                let text = String::from_utf8_lossy(&bytes);
+                self.take_text(&bytes, &text);
+            }
+            Message::Close(frame) => {
+                let code = frame.as_ref().map_or(NO_CODE, |frame| frame.code.into());
+                let said = frame.filter(|frame| !frame.reason.is_empty());
+                let said = said.map(|frame| format!("the server says {:?}", frame.reason.as_str()));
+                self.lose(Some(code), said, now);
+            }
+            // All bytes are a sign of life; the library answers pings.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+        }
+    }
+
+    fn take_text(&mut self, bytes: &[u8], text: &str) {
+        let Link::Open(open) = &self.link else {
+            return;
+        };
+        let Some(event) = self.machine.handle_message(open.epoch, bytes) else {
+            return;
+        };
+        let update = match event {
+            Event::MessageReceived => Update::Message(text.to_owned()),
+            Event::MessageIgnored(why) => {
+                let total = self.machine.ignored();
+                info!(%why, total, "a message was ignored");
+                Update::Ignored { why, total }
+            }
+            Event::RequestArrived {
+                request_id,
+                request,
+            } => Update::Request {
+                message: text.to_owned(),
+                request_id: request_id.into_owned(),
+                subtype: request.subtype().to_owned(),
+            },
+            Event::RequestRefused {
+                request_id,
+                answered,
+            } => Update::RequestRefused {
+                message: text.to_owned(),
+                request_id: request_id.into_owned(),
+                answered,
+            },
+            Event::RequestCancelled {
+                request_id,
+                cancelled,
+            } => Update::RequestCancelled {
+                message: Some(text.to_owned()),
+                request_id: request_id.into_owned(),
+                cancelled,
+            },
+            // A message does not cause these.
+            other => return self.emit_state(other),
+        };
+        self.tag(None);
+        self.updates.push(update);
+    }
+
+    /// The connection is gone.
+    fn lose(&mut self, code: Option<u16>, detail: Option<String>, now: Instant) {
+        let Link::Open(mut open) = std::mem::replace(&mut self.link, Link::None) else {
+            return;
+        };
+        // The answer to a close is waiting; it goes out if it can.
+        let flushed =
+            Pin::new(&mut open.socket).poll_flush(&mut Context::from_waker(Waker::noop()));
+        debug!(code, detail, ?flushed, "connection lost");
+        self.detail = detail;
+        let event = self.machine.handle_closed(open.epoch, code, now);
+        self.emit(event);
+    }
+
+    fn tick(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+        let Some(due) = self.machine.poll_timeout() else {
+            return false;
+        };
+        if now >= due {
+            // A pong may be behind what the client has not let us read.
+            if let Link::Open(open) = &self.link
+                && open.unread
+            {
+                self.machine.handle_pong(open.epoch);
+            }
+            let event = self.machine.handle_timeout(now);
+            self.emit(event);
+            return true;
+        }
+        let until = due.min(now.after(LOOK));
+        if until < self.armed || self.armed <= now {
+            self.armed = until;
+            let span = until.since(now) + Duration::from_millis(1);
+            self.sleep
+                .as_mut()
+                .reset(tokio::time::Instant::now() + span);
+        }
+        self.sleep.as_mut().poll(context).is_ready()
+    }
+
+    fn act(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(action) = self.machine.poll_action() {
+            moved = true;
+            match action {
+                Action::Hangup(_) => self.hang_up(CloseCode::Normal),
+                Action::Dial(epoch) => {
+                    self.asking = None;
+                    self.link = Link::Dialing(epoch, self.dial());
+                }
+                Action::Ping(epoch) => {
+                    if let Link::Open(open) = &mut self.link
+                        && open.epoch == epoch
+                    {
+                        open.ping = true;
+                    }
+                }
+                Action::AskToken(epoch) => self.asking = Some((epoch, self.ask())),
+            }
+        }
+        moved
+    }
+
+    fn dial(&self) -> Work<Dialled> {
+        let (connector, tokens) = (self.connector.clone(), self.tokens.clone());
+        let limits = self.settings.limits;
+        Box::pin(async move {
+            match tokens.get().await {
+                Err(error) => (None, Err(DialError::new(DialFailure::NoToken, error))),
+                Ok(token) => {
+                    let socket = connector.subscribe(&token, &limits).await;
+                    (Some(token), socket)
+                }
+            }
+        })
+    }
+
+    /// Whether there is another token than the one that was used.
+    fn ask(&self) -> Work<bool> {
+        let (tokens, used) = (self.tokens.clone(), self.used.clone());
+        Box::pin(async move {
+            match tokens.get().await {
+                Ok(token) => used.is_none_or(|used| !token.is_same(&used)),
+                Err(error) => {
+                    info!(%error, "no other token");
+                    false
+                }
+            }
+        })
+    }
+
+    /// Lets go of the dial or the connection. The server is told if it can be at once; a client
+    /// that leaves waits a little for that.
+    fn hang_up(&mut self, code: CloseCode) {
+        let Link::Open(mut open) = std::mem::replace(&mut self.link, Link::None) else {
+            return;
+        };
+        if self.machine.close_reason() == Some(CloseReason::User) && !open.deaf {
+            self.leaving = Some(open.socket);
+            return;
+        }
+        let mut socket = Pin::new(&mut open.socket);
+        let told = socket
+            .as_mut()
+            .start_send(Message::Close(Some(close_frame(code))));
+        let flushed = socket.poll_flush(&mut Context::from_waker(Waker::noop()));
+        debug!(?told, ?flushed, "hung up");
+    }
+
+    fn write(&mut self, context: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        loop {
+            let Link::Open(open) = &mut self.link else {
+                return moved;
+            };
+            if open.deaf {
+                return moved;
+            }
+            let mut socket = Pin::new(&mut open.socket);
+            match socket.as_mut().poll_flush(context) {
+                Poll::Pending => return moved,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    debug!(%error, "nothing more can be written");
+                    open.deaf = true;
+                    return moved;
+                }
+            }
+            if std::mem::take(&mut open.writing) {
+                self.machine.handle_transmitted(open.epoch);
+                if let Some(Some(request_id)) = self.tags.pop_front() {
+                    self.updates.push(Update::Sent { request_id });
+                }
+                moved = true;
+            }
+            let message = if std::mem::take(&mut open.ping) {
+                Message::Ping(Vec::new().into())
+            } else if let Some(frame) = self.machine.poll_transmit(open.epoch) {
+                let is_told = matches!(self.tags.front(), Some(Some(_)));
+                if is_told && !self.updates.poll_room(context) {
+                    return moved;
+                }
+                open.writing = true;
+                Message::Text(frame.into())
+            } else {
+                return moved;
+            };
+            if let Err(error) = socket.start_send(message) {
+                debug!(%error, "nothing more can be written");
+                open.writing = false;
+                open.deaf = true;
+            }
+        }
+    }
+
+    fn emit(&mut self, event: Option<Event<'static>>) {
+        if let Some(event) = event {
+            self.emit_state(event);
+        }
+    }
+
+    /// Tells the client what became of the connection.
+    fn emit_state(&mut self, event: Event<'_>) {
+        let update = match event {
+            Event::Connected => Update::Connected,
+            Event::Reconnecting {
+                attempt,
+                delay,
+                cause,
+            } => Update::Reconnecting {
+                attempt,
+                delay,
+                cause,
+                detail: self.detail.take(),
+            },
+            Event::RequestCancelled {
+                request_id,
+                cancelled,
+            } => Update::RequestCancelled {
+                message: None,
+                request_id: request_id.into_owned(),
+                cancelled,
+            },
+            Event::Closed { reason } => Update::Closed {
+                reason,
+                detail: self.detail.take(),
+                unsent: self.machine.unsent(),
+            },
+            // What messages cause was told with them.
+            _ => return,
+        };
+        self.updates.push(update);
+    }
+}
+
+fn tell(done: oneshot::Sender<Result<(), SendError>>, result: Result<(), SendError>) {
+    if done.send(result).is_err() {
+        debug!(?result, "nobody waits for the word");
+    }
+}
+
+fn answer(reply: &Reply) -> Answer<'_> {
+    match reply {
+        Reply::Allow { updated_input } => Answer::Allow {
+            updated_input: updated_input.as_deref(),
+        },
+        Reply::Deny { message } => Answer::Deny { message },
+        Reply::Success { response } => Answer::Success {
+            response: response.as_deref(),
+        },
+        Reply::Error { error } => Answer::Error { error },
+    }
+}
