@@ -33,7 +33,9 @@ pub(super) async fn print(bytes: &[u8]) -> Result<(), Failed> {
     })
 }
 
-async fn write_all(bytes: &[u8]) -> io::Result<()> {
+/// Prints all of `bytes`, or says what the system says. Cancelled in between, some of it may
+/// have been printed.
+pub(super) async fn write_all(bytes: &[u8]) -> io::Result<()> {
     let may_wait = may_wait();
     let mut rest = bytes;
     while !rest.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use hallway_core::Instant;
 use hallway_core::backoff::Policy;
@@ -174,6 +175,14 @@ impl Client {
     /// little is read from the connection. Cancelling loses nothing.
     pub async fn next(&mut self) -> Option<Update> {
         poll_fn(|context| self.updates.poll_next(context)).await
+    }
+
+    /// The next update if there is one already.
+    pub fn try_next(&mut self) -> Option<Update> {
+        match self.updates.poll_next(&Context::from_waker(Waker::noop())) {
+            Poll::Ready(update) => update,
+            Poll::Pending => None,
+        }
     }
 
     /// What speaks to the task; it can be had by others.

@@ -9,26 +9,22 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::{Sink as _, Stream as _, StreamExt as _};
 use hallway_core::Instant;
-use hallway_core::session::control::Request;
+use hallway_core::session::control::{Frame, Request};
 use hallway_core::session::event::{Action, CloseReason, DialFailure, Epoch, Event, SendError};
 use hallway_core::session::subscription::{Answer, Subscription};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 use tracing::{debug, info};
 
 use super::client::{Command, Reply, Settings};
 use super::connector::Connector;
 use super::dial::DialError;
-use super::stream::Stream;
+use super::link::{Link, Received, Socket};
 use super::token::{AccessToken, TokenSource};
 use super::updates::{Update, Updates};
 use crate::entropy;
@@ -39,12 +35,6 @@ const MESSAGES_A_TURN: usize = 64;
 const COMMANDS_A_TURN: usize = 16;
 /// Timers stand still while the machine is suspended, so that the clock is looked at so often.
 const LOOK: Duration = Duration::from_secs(10);
-/// How long the last words to a server may take.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// The close code of a server that gives none (RFC 6455 §7.1.5).
-const NO_CODE: u16 = 1_005;
-
-type Socket = WebSocketStream<Stream>;
 type Dialled = (Option<AccessToken>, Result<Socket, DialError>);
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -70,7 +60,7 @@ pub(super) async fn drive(
         tokens: Arc::new(tokens),
         updates,
         commands,
-        link: Link::None,
+        transport: Transport::None,
         asking: None,
         used: None,
         tags: VecDeque::new(),
@@ -81,14 +71,8 @@ pub(super) async fn drive(
     };
     poll_fn(|context| driver.poll(context)).await;
     drop(finish);
-    if let Some(mut socket) = driver.leaving {
-        let leave = async {
-            let told = socket.close(Some(close_frame(CloseCode::Normal))).await;
-            while told.is_ok() && matches!(socket.next().await, Some(Ok(_))) {}
-        };
-        if tokio::time::timeout(LAST_WORDS, leave).await.is_err() {
-            debug!("the server did not answer the close");
-        }
+    if let Some(link) = driver.leaving {
+        link.leave().await;
     }
 }
 
@@ -109,33 +93,11 @@ fn random() -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
-fn close_frame(code: CloseCode) -> CloseFrame {
-    CloseFrame {
-        code,
-        reason: "".into(),
-    }
-}
-
-enum Link {
+/// What there is of a connection.
+enum Transport {
     None,
     Dialing(Epoch, Work<Dialled>),
-    Open(Box<Open>),
-}
-
-/// An open connection.
-struct Open {
-    epoch: Epoch,
-    socket: Socket,
-    /// How many bytes were read when that was last looked at.
-    heard: u64,
-    /// What was sent may not all have been read.
-    unread: bool,
-    /// A frame of the outbox is being written.
-    writing: bool,
-    /// A ping is to be written.
-    ping: bool,
-    /// Nothing can be written any more; what was sent to us can still be read.
-    deaf: bool,
+    Open(Box<Link>),
 }
 
 struct Driver {
@@ -145,7 +107,7 @@ struct Driver {
     tokens: Arc<TokenSource>,
     updates: Arc<Updates>,
     commands: mpsc::Receiver<Command>,
-    link: Link,
+    transport: Transport,
     asking: Option<(Epoch, Work<bool>)>,
     /// The token of the last dial.
     used: Option<AccessToken>,
@@ -154,7 +116,7 @@ struct Driver {
     /// What the system said of the last failure.
     detail: Option<String>,
     /// The connection that the client has closed.
-    leaving: Option<Socket>,
+    leaving: Option<Box<Link>>,
     sleep: Pin<Box<Sleep>>,
     /// The deadline that `sleep` waits for.
     armed: Instant,
@@ -250,7 +212,7 @@ impl Driver {
     }
 
     fn poll_dial(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
-        let Link::Dialing(epoch, dial) = &mut self.link else {
+        let Transport::Dialing(epoch, dial) = &mut self.transport else {
             return false;
         };
         let Poll::Ready((token, result)) = dial.as_mut().poll(context) else {
@@ -261,15 +223,7 @@ impl Driver {
         let event = match result {
             Ok(socket) => {
                 self.detail = None;
-                self.link = Link::Open(Box::new(Open {
-                    epoch,
-                    heard: socket.get_ref().read_bytes(),
-                    socket,
-                    unread: true,
-                    writing: false,
-                    ping: false,
-                    deaf: false,
-                }));
+                self.transport = Transport::Open(Box::new(Link::new(epoch, socket)));
                 self.machine.handle_opened(epoch, now)
             }
             Err(DialError { failure, detail }) => {
@@ -277,7 +231,7 @@ impl Driver {
                 // A status says it all.
                 let says_more = !matches!(failure, DialFailure::Status { .. });
                 self.detail = says_more.then_some(detail);
-                self.link = Link::None;
+                self.transport = Transport::None;
                 self.machine.handle_dial_failed(epoch, failure, now)
             }
         };
@@ -302,11 +256,11 @@ impl Driver {
     fn read(&mut self, budget: &mut usize, now: Instant, context: &mut Context<'_>) -> bool {
         let mut moved = false;
         while *budget > 0 {
-            let Link::Open(open) = &mut self.link else {
+            let Transport::Open(link) = &mut self.transport else {
                 break;
             };
             if !self.updates.poll_room(context) {
-                open.unread = true;
+                link.unread = true;
                 break;
             }
             // What the connection before has left comes first.
@@ -315,60 +269,55 @@ impl Driver {
                 moved = true;
                 continue;
             }
-            match Pin::new(&mut open.socket).poll_next(context) {
-                Poll::Pending => {
-                    open.unread = false;
-                    break;
-                }
-                Poll::Ready(Some(Ok(message))) => self.take(message, now),
-                Poll::Ready(Some(Err(Error::Capacity(CapacityError::MessageTooLong {
-                    ..
-                })))) => {
-                    let epoch = open.epoch;
-                    let event = self.machine.handle_message_too_long(epoch, now);
-                    self.hang_up(CloseCode::Size);
-                    self.emit(event);
-                }
-                Poll::Ready(Some(Err(error))) => self.lose(None, Some(error.to_string()), now),
-                Poll::Ready(None) => self.lose(None, None, now),
-            }
+            let Poll::Ready(received) = link.poll_receive(context) else {
+                break;
+            };
+            self.take(received, now);
             moved = true;
             *budget = budget.saturating_sub(1);
         }
-        if let Link::Open(open) = &mut self.link {
-            let heard = open.socket.get_ref().read_bytes();
-            if heard != open.heard {
-                open.heard = heard;
-                self.machine.handle_pong(open.epoch);
-            }
+        if let Transport::Open(link) = &mut self.transport
+            && link.has_heard()
+        {
+            self.machine.handle_pong(link.epoch);
         }
         moved
     }
 
-    fn take(&mut self, message: Message, now: Instant) {
-        match message {
-            Message::Text(text) => self.take_text(text.as_bytes(), text.as_str()),
-            Message::Binary(bytes) => {
-                // It may hold a text all the same.
-                let text = String::from_utf8_lossy(&bytes);
-                self.take_text(&bytes, &text);
+    fn take(&mut self, received: Received, now: Instant) {
+        match received {
+            Received::Text(text) => self.take_text(text.as_bytes(), &text),
+            // It may hold a text all the same.
+            Received::Binary(bytes) => self.take_text(&bytes, &String::from_utf8_lossy(&bytes)),
+            // All bytes are a sign of life.
+            Received::Sign => {}
+            Received::TooLong => {
+                if let Transport::Open(link) = self.take_transport() {
+                    let event = self.machine.handle_message_too_long(link.epoch, now);
+                    link.drop_with(CloseCode::Size);
+                    self.emit(event);
+                }
             }
-            Message::Close(frame) => {
-                let code = frame.as_ref().map_or(NO_CODE, |frame| frame.code.into());
-                let said = frame.filter(|frame| !frame.reason.is_empty());
-                let said = said.map(|frame| format!("the server says {:?}", frame.reason.as_str()));
-                self.lose(Some(code), said, now);
+            Received::Closed { code, detail } => {
+                if let Transport::Open(link) = self.take_transport() {
+                    self.detail = detail;
+                    let event = self.machine.handle_closed(link.epoch, code, now);
+                    link.drop_closed();
+                    self.emit(event);
+                }
             }
-            // All bytes are a sign of life; the library answers pings.
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
     }
 
+    const fn take_transport(&mut self) -> Transport {
+        std::mem::replace(&mut self.transport, Transport::None)
+    }
+
     fn take_text(&mut self, bytes: &[u8], text: &str) {
-        let Link::Open(open) = &self.link else {
+        let Transport::Open(link) = &self.transport else {
             return;
         };
-        let Some(event) = self.machine.handle_message(open.epoch, bytes) else {
+        let Some(event) = self.machine.handle_message(link.epoch, bytes) else {
             return;
         };
         let update = match event {
@@ -392,6 +341,7 @@ impl Driver {
             } => Update::RequestRefused {
                 message: text.to_owned(),
                 request_id: request_id.into_owned(),
+                subtype: subtype(bytes),
                 answered,
             },
             Event::RequestCancelled {
@@ -403,24 +353,10 @@ impl Driver {
                 cancelled,
             },
             // A message does not cause these.
-            other => return self.emit_state(other),
+            Event::Connected | Event::Reconnecting { .. } | Event::Closed { .. } | _ => return,
         };
         self.tag(None);
         self.updates.push(update);
-    }
-
-    /// The connection is gone.
-    fn lose(&mut self, code: Option<u16>, detail: Option<String>, now: Instant) {
-        let Link::Open(mut open) = std::mem::replace(&mut self.link, Link::None) else {
-            return;
-        };
-        // The answer to a close is waiting; it goes out if it can.
-        let flushed =
-            Pin::new(&mut open.socket).poll_flush(&mut Context::from_waker(Waker::noop()));
-        debug!(code, detail, ?flushed, "connection lost");
-        self.detail = detail;
-        let event = self.machine.handle_closed(open.epoch, code, now);
-        self.emit(event);
     }
 
     fn tick(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
@@ -429,10 +365,10 @@ impl Driver {
         };
         if now >= due {
             // A pong may be behind what the client has not let us read.
-            if let Link::Open(open) = &self.link
-                && open.unread
+            if let Transport::Open(link) = &self.transport
+                && link.unread
             {
-                self.machine.handle_pong(open.epoch);
+                self.machine.handle_pong(link.epoch);
             }
             let event = self.machine.handle_timeout(now);
             self.emit(event);
@@ -454,16 +390,16 @@ impl Driver {
         while let Some(action) = self.machine.poll_action() {
             moved = true;
             match action {
-                Action::Hangup(_) => self.hang_up(CloseCode::Normal),
+                Action::Hangup(_) => self.hang_up(),
                 Action::Dial(epoch) => {
                     self.asking = None;
-                    self.link = Link::Dialing(epoch, self.dial());
+                    self.transport = Transport::Dialing(epoch, self.dial());
                 }
                 Action::Ping(epoch) => {
-                    if let Link::Open(open) = &mut self.link
-                        && open.epoch == epoch
+                    if let Transport::Open(link) = &mut self.transport
+                        && link.epoch == epoch
                     {
-                        open.ping = true;
+                        link.ping = true;
                     }
                 }
                 Action::AskToken(epoch) => self.asking = Some((epoch, self.ask())),
@@ -500,68 +436,45 @@ impl Driver {
         })
     }
 
-    /// Lets go of the dial or the connection. The server is told if it can be at once; a client
-    /// that leaves waits a little for that.
-    fn hang_up(&mut self, code: CloseCode) {
-        let Link::Open(mut open) = std::mem::replace(&mut self.link, Link::None) else {
-            return;
-        };
-        if self.machine.close_reason() == Some(CloseReason::User) && !open.deaf {
-            self.leaving = Some(open.socket);
-            return;
+    /// Lets go of the dial or the connection. Only a client that leaves waits for the server to
+    /// know.
+    fn hang_up(&mut self) {
+        if let Transport::Open(link) = self.take_transport() {
+            if self.machine.close_reason() == Some(CloseReason::User) {
+                self.leaving = Some(link);
+            } else {
+                link.drop_with(CloseCode::Normal);
+            }
         }
-        let mut socket = Pin::new(&mut open.socket);
-        let told = socket
-            .as_mut()
-            .start_send(Message::Close(Some(close_frame(code))));
-        let flushed = socket.poll_flush(&mut Context::from_waker(Waker::noop()));
-        debug!(?told, ?flushed, "hung up");
     }
 
     fn write(&mut self, context: &mut Context<'_>) -> bool {
         let mut moved = false;
-        loop {
-            let Link::Open(open) = &mut self.link else {
-                return moved;
-            };
-            if open.deaf {
-                return moved;
-            }
-            let mut socket = Pin::new(&mut open.socket);
-            match socket.as_mut().poll_flush(context) {
-                Poll::Pending => return moved,
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => {
-                    debug!(%error, "nothing more can be written");
-                    open.deaf = true;
-                    return moved;
-                }
-            }
-            if std::mem::take(&mut open.writing) {
-                self.machine.handle_transmitted(open.epoch);
+        let Transport::Open(link) = &mut self.transport else {
+            return moved;
+        };
+        while let Poll::Ready(is_frame) = link.poll_written(context) {
+            if is_frame {
+                self.machine.handle_transmitted(link.epoch);
                 if let Some(Some(request_id)) = self.tags.pop_front() {
                     self.updates.push(Update::Sent { request_id });
                 }
                 moved = true;
             }
-            let message = if std::mem::take(&mut open.ping) {
-                Message::Ping(Vec::new().into())
-            } else if let Some(frame) = self.machine.poll_transmit(open.epoch) {
-                let is_told = matches!(self.tags.front(), Some(Some(_)));
-                if is_told && !self.updates.poll_room(context) {
-                    return moved;
-                }
-                open.writing = true;
-                Message::Text(frame.into())
-            } else {
-                return moved;
-            };
-            if let Err(error) = socket.start_send(message) {
-                debug!(%error, "nothing more can be written");
-                open.writing = false;
-                open.deaf = true;
+            if link.write_ping() {
+                continue;
             }
+            let Some(frame) = self.machine.poll_transmit(link.epoch) else {
+                break;
+            };
+            // The client hears of its requests, when it has room for that.
+            let is_told = matches!(self.tags.front(), Some(Some(_)));
+            if is_told && !self.updates.poll_room(context) {
+                break;
+            }
+            link.write_frame(frame);
         }
+        moved
     }
 
     fn emit(&mut self, event: Option<Event<'static>>) {
@@ -598,7 +511,11 @@ impl Driver {
                 unsent: self.machine.unsent(),
             },
             // What messages cause was told with them.
-            _ => return,
+            Event::MessageReceived
+            | Event::MessageIgnored(_)
+            | Event::RequestArrived { .. }
+            | Event::RequestRefused { .. }
+            | _ => return,
         };
         self.updates.push(update);
     }
@@ -607,6 +524,14 @@ impl Driver {
 fn tell(done: oneshot::Sender<Result<(), SendError>>, result: Result<(), SendError>) {
     if done.send(result).is_err() {
         debug!(?result, "nobody waits for the word");
+    }
+}
+
+/// What kind of request a message is.
+fn subtype(message: &[u8]) -> String {
+    match Frame::parse(message) {
+        Ok(Frame::Request { request, .. }) => request.subtype().to_owned(),
+        Ok(_) | Err(_) => String::new(),
     }
 }
 

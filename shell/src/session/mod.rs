@@ -31,6 +31,7 @@ mod driver;
 mod endpoint;
 mod events;
 mod http;
+mod link;
 mod proxy;
 mod stream;
 mod tls;

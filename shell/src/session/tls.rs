@@ -79,12 +79,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 /// What an error of a connection means if it is one of TLS that is about trust.
 pub(super) fn failure(error: &io::Error) -> Option<DialFailure> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    let is_about_trust = match error {
-        rustls::Error::InvalidCertificate(_)
-        | rustls::Error::InvalidCertRevocationList(_)
-        | rustls::Error::NoCertificatesPresented
-        | rustls::Error::UnsupportedNameType => true,
-        rustls::Error::AlertReceived(alert) => matches!(
+    let is_about_trust = if let rustls::Error::AlertReceived(alert) = error {
+        matches!(
             alert,
             // What TLS 1.2 says when it misses our certificate.
             AlertDescription::HandshakeFailure
@@ -97,8 +93,15 @@ pub(super) fn failure(error: &io::Error) -> Option<DialFailure> {
                 | AlertDescription::UnknownCA
                 | AlertDescription::AccessDenied
                 | AlertDescription::CertificateRequired
-        ),
-        _ => false,
+        )
+    } else {
+        matches!(
+            error,
+            rustls::Error::InvalidCertificate(_)
+                | rustls::Error::InvalidCertRevocationList(_)
+                | rustls::Error::NoCertificatesPresented
+                | rustls::Error::UnsupportedNameType
+        )
     };
     is_about_trust.then_some(DialFailure::Untrusted)
 }

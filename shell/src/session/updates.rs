@@ -43,6 +43,8 @@ pub enum Update {
         message: String,
         /// The request's id.
         request_id: String,
+        /// What kind of request it is.
+        subtype: String,
         /// Whether an answer says so.
         answered: bool,
     },
