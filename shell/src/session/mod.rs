@@ -34,6 +34,8 @@ mod http;
 mod link;
 mod proxy;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod token;
 mod tunnel;

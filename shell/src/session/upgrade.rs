@@ -85,7 +85,7 @@ fn check(head: &Head, key: &str) -> Result<(), DialError> {
 }
 
 /// The `Sec-WebSocket-Accept` that answers a key.
-fn accept(key: &str) -> String {
+pub(super) fn accept(key: &str) -> String {
     let mut hash = Sha1::new();
     hash.update(key.as_bytes());
     hash.update(GUID);
