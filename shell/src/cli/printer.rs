@@ -58,6 +58,16 @@ pub(super) async fn write_all(bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether nobody can read it any more, as when the other end of a pipe is closed.
+pub(super) fn is_gone() -> bool {
+    let stdout = rustix::stdio::stdout();
+    let mut descriptors = [PollFd::new(&stdout, PollFlags::empty())];
+    let polled = poll(&mut descriptors, Some(&Timespec::default()));
+    let [descriptor] = descriptors;
+    let gone = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+    polled.is_ok() && descriptor.revents().intersects(gone)
+}
+
 /// Whether writing may have to wait: for a reader or a terminal, not for a disk or `/dev/null`.
 fn may_wait() -> bool {
     static MAY_WAIT: OnceLock<bool> = OnceLock::new();

@@ -28,8 +28,8 @@ const MAX_LINE_BYTES: usize = 8_388_608;
 const MAX_LINES: usize = 16;
 /// How long the last lines may take after a signal.
 const LAST_LINES: Duration = Duration::from_secs(2);
-/// How often a countdown is shown.
-const COUNT: Duration = Duration::from_secs(1);
+/// How often a countdown is shown, and somebody's reading is made sure of.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(arguments: &Follow, global: &Global) -> Result<ExitCode, Failed> {
     let mut stop = Stop::listen()?;
@@ -127,7 +127,10 @@ impl Output {
                         };
                     }
                 }
-                () = tokio::time::sleep(COUNT), if self.is_counting() => {}
+                () = tokio::time::sleep(LOOK) => if printer::is_gone() {
+                    self.client.close().await;
+                    return Ok(Exit::Done.into());
+                }
             }
             self.refresh(&mut out);
         }
@@ -203,19 +206,14 @@ impl Output {
         }
     }
 
-    const fn is_counting(&self) -> bool {
-        match &self.screen {
-            Screen::Lines => false,
-            Screen::View(view) => view.is_counting(),
-        }
-    }
-
     fn refresh(&mut self, out: &mut Vec<u8>) {
         if let Screen::View(view) = &mut self.screen {
             let columns = rustix::termios::tcgetwinsize(rustix::stdio::stdout());
-            let columns = columns.map_or(80, |size| usize::from(size.ws_col));
+            let columns = columns.map_or(0, |size| usize::from(size.ws_col));
+            // Some terminals do not know.
+            let columns = if columns == 0 { 80 } else { columns };
             let mut text = String::new();
-            view.refresh(clock::now(), columns.max(20), &mut text);
+            view.refresh(clock::now(), columns, &mut text);
             out.extend_from_slice(text.as_bytes());
         }
     }

@@ -48,11 +48,6 @@ impl View {
         }
     }
 
-    /// Whether the status line changes by itself.
-    pub(super) const fn is_counting(&self) -> bool {
-        matches!(self.state, State::Reconnecting { .. })
-    }
-
     /// Appends what an update changes on the screen, but for the status line.
     pub(super) fn show(&mut self, update: &Update, now: Instant, out: &mut String) {
         match update {
