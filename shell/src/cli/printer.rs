@@ -59,6 +59,7 @@ pub(super) async fn write_all(bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Whether nobody can read it any more, as when the other end of a pipe is closed.
+#[cfg(feature = "session")]
 pub(super) fn is_gone() -> bool {
     let stdout = rustix::stdio::stdout();
     let mut descriptors = [PollFd::new(&stdout, PollFlags::empty())];
