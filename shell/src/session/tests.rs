@@ -1,5 +1,7 @@
 //! The client against a server of its own, over loopback.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -338,16 +340,26 @@ async fn a_slow_client_loses_nothing_and_keeps_its_connection() {
     let mut socket = server.accept().await;
     assert_eq!(next(&mut client).await, Update::Connected);
     let padding = "x".repeat(200);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counter = sent.clone();
     let serve = tokio::spawn(async move {
         for n in 0..COUNT {
+            counter.store(n, Ordering::Relaxed);
             let text = format!(r#"{{"type":"n","n":{n},"p":"{padding}"}}"#);
             socket.feed(Message::Text(text.into())).await.unwrap();
         }
         socket.flush().await.unwrap();
         socket
     });
-    // Many ping intervals in which nothing is taken: the server is stuck, the link is held.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Nothing is taken until the server has been stuck for many ping intervals.
+    let mut before = None;
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let count = sent.load(Ordering::Relaxed);
+        if before.replace(count) == Some(count) && count > 0 {
+            break;
+        }
+    }
     assert!(!serve.is_finished());
     for n in 0..COUNT {
         let Update::Message(text) = next(&mut client).await else {
@@ -405,6 +417,8 @@ async fn an_answer_waits_for_the_next_connection() {
     let request_id = "q1".to_owned();
     assert_eq!(next(&mut client).await, Update::Sent { request_id });
     assert_eq!(cause(&mut client).await, Cause::Forced);
+    let close = socket.next().await.unwrap().unwrap();
+    assert!(matches!(close, Message::Close(Some(frame)) if u16::from(frame.code) == 1_000));
     server.accept().await;
     assert_eq!(next(&mut client).await, Update::Connected);
 }

@@ -209,6 +209,9 @@ impl Updates {
 mod tests {
     use super::*;
     use hallway_core::backoff::GaveUp;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
 
     fn context() -> Context<'static> {
         Context::from_waker(Waker::noop())
@@ -267,6 +270,44 @@ mod tests {
         assert!(!updates.poll_room(&context()));
         take(&updates);
         assert!(updates.poll_room(&context()));
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn each_side_is_woken_by_the_other() {
+        let (updates, woken) = (Updates::new(), Arc::new(Woken::default()));
+        let waker = Waker::from(woken.clone());
+        let context = &mut Context::from_waker(&waker);
+        let count = || woken.0.load(Ordering::Relaxed);
+        for _ in 0..MAX_WAITING {
+            updates.push(Update::Connected);
+        }
+        assert!(!updates.poll_room(context));
+        take(&updates);
+        assert_eq!(count(), 1);
+        updates.push(Update::Message("x".repeat(MAX_WAITING_BYTES)));
+        while updates.lock().waiting.len() > 1 {
+            take(&updates);
+        }
+        assert!(!updates.poll_room(context));
+        let before = count();
+        take(&updates);
+        assert_eq!(count(), before + 1);
+        assert!(updates.poll_next(context).is_pending());
+        updates.push(Update::Connected);
+        assert_eq!(count(), before + 2);
+        assert!(!updates.poll_abandoned(context));
+        updates.abandon();
+        assert_eq!(count(), before + 3);
+        assert!(updates.poll_abandoned(context));
     }
 
     #[test]
