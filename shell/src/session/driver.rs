@@ -21,11 +21,12 @@ use tokio::time::Sleep;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tracing::{debug, info};
 
+use super::attempts::{Attempts, Dialled, Work};
 use super::client::{Command, Reply, Settings};
 use super::connector::Connector;
 use super::dial::DialError;
-use super::link::{Link, Received, Socket};
-use super::token::{AccessToken, TokenSource};
+use super::link::{Link, Received};
+use super::token::TokenSource;
 use super::updates::{Update, Updates};
 use crate::entropy;
 
@@ -35,9 +36,6 @@ const MESSAGES_A_TURN: usize = 64;
 const COMMANDS_A_TURN: usize = 16;
 /// Timers stand still while the machine is suspended, so that the clock is looked at so often.
 const LOOK: Duration = Duration::from_secs(10);
-type Dialled = (Option<AccessToken>, Result<Socket, DialError>);
-type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
 /// Drives a subscription until it has ended.
 pub(super) async fn drive(
     connector: Connector,
@@ -56,13 +54,11 @@ pub(super) async fn drive(
     let mut driver = Driver {
         machine,
         settings,
-        connector: Arc::new(connector),
-        tokens: Arc::new(tokens),
+        attempts: Attempts::new(connector, tokens, settings.limits),
         updates,
         commands,
         transport: Transport::None,
         asking: None,
-        used: None,
         tags: VecDeque::new(),
         detail: None,
         leaving: None,
@@ -103,14 +99,11 @@ enum Transport {
 struct Driver {
     machine: Subscription,
     settings: Settings,
-    connector: Arc<Connector>,
-    tokens: Arc<TokenSource>,
+    attempts: Attempts,
     updates: Arc<Updates>,
     commands: mpsc::Receiver<Command>,
     transport: Transport,
     asking: Option<(Epoch, Work<bool>)>,
-    /// The token of the last dial.
-    used: Option<AccessToken>,
     /// For each frame of the outbox, the id of the request of ours that it is, if it is one.
     tags: VecDeque<Option<String>>,
     /// What the system said of the last failure.
@@ -219,7 +212,7 @@ impl Driver {
             return false;
         };
         let epoch = *epoch;
-        self.used = token;
+        self.attempts.used(token);
         let event = match result {
             Ok(socket) => {
                 self.detail = None;
@@ -393,7 +386,7 @@ impl Driver {
                 Action::Hangup(_) => self.hang_up(),
                 Action::Dial(epoch) => {
                     self.asking = None;
-                    self.transport = Transport::Dialing(epoch, self.dial());
+                    self.transport = Transport::Dialing(epoch, self.attempts.dial());
                 }
                 Action::Ping(epoch) => {
                     if let Transport::Open(link) = &mut self.transport
@@ -402,38 +395,10 @@ impl Driver {
                         link.ping = true;
                     }
                 }
-                Action::AskToken(epoch) => self.asking = Some((epoch, self.ask())),
+                Action::AskToken(epoch) => self.asking = Some((epoch, self.attempts.ask())),
             }
         }
         moved
-    }
-
-    fn dial(&self) -> Work<Dialled> {
-        let (connector, tokens) = (self.connector.clone(), self.tokens.clone());
-        let limits = self.settings.limits;
-        Box::pin(async move {
-            match tokens.get().await {
-                Err(error) => (None, Err(DialError::new(DialFailure::NoToken, error))),
-                Ok(token) => {
-                    let socket = connector.subscribe(&token, &limits).await;
-                    (Some(token), socket)
-                }
-            }
-        })
-    }
-
-    /// Whether there is another token than the one that was used.
-    fn ask(&self) -> Work<bool> {
-        let (tokens, used) = (self.tokens.clone(), self.used.clone());
-        Box::pin(async move {
-            match tokens.get().await {
-                Ok(token) => used.is_none_or(|used| !token.is_same(&used)),
-                Err(error) => {
-                    info!(%error, "no other token");
-                    false
-                }
-            }
-        })
     }
 
     /// Lets go of the dial or the connection. Only a client that leaves waits for the server to

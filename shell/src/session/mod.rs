@@ -24,6 +24,7 @@
 //! # }
 //! ```
 
+mod attempts;
 mod client;
 mod connector;
 mod dial;

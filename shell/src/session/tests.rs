@@ -105,10 +105,11 @@ async fn next(client: &mut Client) -> Update {
 }
 
 async fn cause(client: &mut Client) -> Cause {
-    match next(client).await {
-        Update::Reconnecting { cause, .. } => cause,
-        other => panic!("{other:?}"),
-    }
+    let update = next(client).await;
+    let Update::Reconnecting { cause, .. } = update else {
+        panic!("{update:?}");
+    };
+    cause
 }
 
 async fn text(socket: &mut Socket) -> String {
