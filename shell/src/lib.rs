@@ -7,6 +7,7 @@
 //!   messages.
 //! * [`Client`] sends to a daemon or to any other session of the dialect, and pings it.
 //! * [`peers`](local::peers) says who is there.
+//! * `session` follows remote sessions (the feature of this name, on by default).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,9 +24,13 @@
 pub mod cli;
 pub mod clock;
 pub mod dir;
+mod entropy;
+mod group;
 mod home;
 pub mod local;
 pub mod paths;
+#[cfg(feature = "session")]
+pub mod session;
 
 pub use hallway_core as core;
 pub use home::Home;

@@ -65,6 +65,9 @@ pub(super) enum Verb {
     Send(Send),
     /// Read the held messages of a daemon
     Inbox(Inbox),
+    /// Follow a remote session, or speak to it
+    #[cfg(feature = "session")]
+    Session(super::session::Session),
     /// Look for what is wrong, and how to mend it
     Doctor(Doctor),
     /// Print a completion script
@@ -210,7 +213,7 @@ impl Identity {
 }
 
 /// A span of time: `500ms`, `5s`, `2m`, or a number of seconds.
-fn span(text: &str) -> Result<Duration, String> {
+pub(super) fn span(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text.strip_prefix(digits).unwrap_or_default();
     let number: f64 = digits
@@ -231,13 +234,16 @@ fn span(text: &str) -> Result<Duration, String> {
 }
 
 fn limit(text: &str) -> Result<(String, u64), String> {
+    limit_of(Limits::NAMES, text)
+}
+
+/// A limit that has one of these names, with its value.
+pub(super) fn limit_of(names: &[&str], text: &str) -> Result<(String, u64), String> {
     let parsed = text.split_once('=').and_then(|(name, value)| {
         let value = value.parse().ok()?;
-        Limits::NAMES
-            .contains(&name)
-            .then(|| (name.to_owned(), value))
+        names.contains(&name).then(|| (name.to_owned(), value))
     });
-    parsed.ok_or_else(|| format!("use NAME=NUMBER with one of {}", Limits::NAMES.join(", ")))
+    parsed.ok_or_else(|| format!("use NAME=NUMBER with one of {}", names.join(", ")))
 }
 
 fn one_line(text: &str) -> Result<String, String> {

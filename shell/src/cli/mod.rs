@@ -7,6 +7,7 @@ mod doctor;
 mod entries;
 mod error;
 mod inbox;
+mod lines;
 mod man;
 mod output;
 mod peers;
@@ -15,6 +16,8 @@ mod printer;
 mod run;
 mod send;
 mod serve;
+#[cfg(feature = "session")]
+mod session;
 mod signals;
 mod terminal;
 mod umask;
@@ -105,6 +108,8 @@ fn dispatch(verb: Verb, global: &Global, output: &Output) -> Result<ExitCode, Fa
             Verb::Ping(arguments) => ping::run(&arguments, &home()?, output).await,
             Verb::Send(arguments) => send::run(arguments, home()?, output).await,
             Verb::Inbox(arguments) => inbox::run(&arguments, &home()?, output).await,
+            #[cfg(feature = "session")]
+            Verb::Session(arguments) => session::run(arguments, global, output).await,
             Verb::Doctor(arguments) => doctor::run(&arguments, &home()?, output).await,
             Verb::Completions(arguments) => completions::run(&arguments),
             Verb::Man => man::run(),

@@ -33,7 +33,9 @@ pub(super) async fn print(bytes: &[u8]) -> Result<(), Failed> {
     })
 }
 
-async fn write_all(bytes: &[u8]) -> io::Result<()> {
+/// Prints all of `bytes`, or says what the system says. Cancelled in between, some of it may
+/// have been printed.
+pub(super) async fn write_all(bytes: &[u8]) -> io::Result<()> {
     let may_wait = may_wait();
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -54,6 +56,17 @@ async fn write_all(bytes: &[u8]) -> io::Result<()> {
         rest = rest.get(written..).unwrap_or_default();
     }
     Ok(())
+}
+
+/// Whether nobody can read it any more, as when the other end of a pipe is closed.
+#[cfg(feature = "session")]
+pub(super) fn is_gone() -> bool {
+    let stdout = rustix::stdio::stdout();
+    let mut descriptors = [PollFd::new(&stdout, PollFlags::empty())];
+    let polled = poll(&mut descriptors, Some(&Timespec::default()));
+    let [descriptor] = descriptors;
+    let gone = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+    polled.is_ok() && descriptor.revents().intersects(gone)
 }
 
 /// Whether writing may have to wait: for a reader or a terminal, not for a disk or `/dev/null`.

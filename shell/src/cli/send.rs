@@ -4,15 +4,14 @@ use std::collections::VecDeque;
 use std::io::{IsTerminal as _, Read as _};
 use std::process::ExitCode;
 
+use hallway_core::Limits;
 use hallway_core::local::exchange::{Answer, Data, SendError, SendId};
 use hallway_core::local::input::{Input, InputError};
-use hallway_core::local::message::is_blank;
-use hallway_core::{FrameTooLong, Framer, Limits};
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt as _;
 
 use super::args::Send;
 use super::error::{Exit, Failed};
+use super::lines::{Lines, unreadable};
 use super::output::Output;
 use super::terminal::visible;
 use crate::home::Home;
@@ -249,95 +248,8 @@ struct Line {
     text: String,
 }
 
-/// The lines of standard input, none longer than a frame may be.
-struct Lines {
-    stdin: tokio::io::Stdin,
-    framer: Framer,
-    number: u64,
-    ended: bool,
-    /// Whether it ended before its end.
-    cut: bool,
-}
-
-impl Lines {
-    fn new(limits: &Limits) -> Self {
-        Self {
-            stdin: tokio::io::stdin(),
-            framer: Framer::new(limits),
-            number: 0,
-            ended: false,
-            cut: false,
-        }
-    }
-
-    /// The number of the next line that is not blank, and its text, or why it has none; `None`
-    /// at the end. Cancelling loses nothing.
-    async fn next(&mut self) -> Option<(u64, Result<String, Failed>)> {
-        loop {
-            match self.framer.next_frame() {
-                Ok(Some(frame)) => {
-                    self.number += 1;
-                    if !is_blank(frame) {
-                        let text = std::str::from_utf8(frame).map(str::to_owned);
-                        let number = self.number;
-                        return Some((number, text.map_err(|_| not_utf8(number))));
-                    }
-                    continue;
-                }
-                Ok(None) if self.ended => return None,
-                Ok(None) => {}
-                // Where the next line begins is not known.
-                Err(error) => return Some(self.end_with(|number| too_long(number, error))),
-            }
-            match self.stdin.read(self.framer.spare_mut()).await {
-                Ok(0) => {
-                    self.ended = true;
-                    // The last line may lack its newline.
-                    if let Some(byte) = self.framer.spare_mut().first_mut() {
-                        *byte = b'\n';
-                        self.framer.commit(1);
-                    }
-                }
-                Ok(read) => self.framer.commit(read),
-                Err(error) => return Some(self.end_with(|_| unreadable(error))),
-            }
-        }
-    }
-
-    /// Fails the next line, after which there is none.
-    fn end_with(&mut self, why: impl FnOnce(u64) -> Failed) -> (u64, Result<String, Failed>) {
-        (self.ended, self.cut) = (true, true);
-        self.number += 1;
-        (self.number, Err(why(self.number)))
-    }
-}
-
 fn no_message(number: u64, error: InputError) -> Failed {
     let message =
         format!("line {number} is no message; {error}; write {{\"type\":\"text\",\"data\":…}}");
     Failed::new(Exit::Usage, message)
-}
-
-fn too_long(number: u64, error: FrameTooLong) -> Failed {
-    Failed::new(
-        Exit::Usage,
-        format!(
-            "line {number} is too long; a frame may have {} bytes; send a path to a file instead",
-            error.limit
-        ),
-    )
-}
-
-fn not_utf8(number: u64) -> Failed {
-    Failed::new(
-        Exit::Usage,
-        format!("line {number} is not UTF-8; JSON cannot carry it; escape it"),
-    )
-}
-
-fn unreadable(error: std::io::Error) -> Failed {
-    Failed::new(
-        Exit::Failed,
-        format!("standard input cannot be read; {error}; give the text as an argument"),
-    )
 }

@@ -9,11 +9,10 @@ use std::time::Duration;
 use hallway_core::Mailbox;
 use hallway_core::local::record::SessionKind;
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, Signal, kill_process_group};
 use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tracing::{debug, warn};
 
 use super::args::{Delivery, Identity, Serve};
@@ -23,6 +22,7 @@ use super::output::Output;
 use super::printer;
 use super::signals::Stop;
 use super::umask;
+use crate::group::Group;
 use crate::home::Home;
 use crate::local::daemon::{Daemon, DaemonBuilder};
 
@@ -284,30 +284,6 @@ async fn run_command(
             }
         }
         Err(_) => Err(format!("it took longer than {timeout:?} and was killed")),
-    }
-}
-
-/// A command and all that it started: killed on drop, as a hanging shell's children hang on.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(leader: &Child) -> Self {
-        let pid = leader.id().and_then(|pid| i32::try_from(pid).ok());
-        Self(pid.and_then(Pid::from_raw))
-    }
-
-    fn let_live(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0
-            && let Err(error) = kill_process_group(group, Signal::KILL)
-        {
-            debug!(%error, "the command could not be killed");
-        }
     }
 }
 

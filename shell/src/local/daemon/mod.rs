@@ -17,14 +17,13 @@ use hallway_core::local::connection::Server;
 use hallway_core::local::inbox::Entry;
 use hallway_core::local::record::{Record, SessionKind};
 use hallway_core::{Limits, Mailbox, Token};
-use rand::TryRng as _;
-use rand::rngs::SysRng;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use crate::clock;
+use crate::entropy;
 use crate::home::Home;
 use crate::local::capability::{self, CapabilityError, Published};
 use crate::local::registry::{self, Registered, RegistryError};
@@ -168,7 +167,7 @@ impl DaemonBuilder {
         )?);
         let session_id = match self.session_id {
             Some(id) => id,
-            None => random_session_id()?,
+            None => entropy::uuid().map_err(StartError::Entropy)?,
         };
         let mut record = Record::new(pid);
         record.set_text("sessionId", &session_id);
@@ -321,7 +320,7 @@ fn owner_limits(limits: &Limits) -> Limits {
 
 fn share(path: &str, limits: &Limits) -> Result<Arc<Shared>, StartError> {
     let mut entropy = Zeroizing::new([0_u8; Token::ENTROPY_BYTES]);
-    fill(&mut *entropy)?;
+    entropy::fill(&mut *entropy).map_err(StartError::Entropy)?;
     let server = Server::new(path, Token::from_entropy(&entropy));
     let own_uid = rustix::process::geteuid().as_raw();
     Ok(Arc::new(Shared::new(*limits, server, own_uid)))
@@ -354,47 +353,9 @@ async fn sweep(home: Home) {
     );
 }
 
-/// A random UUID (version 4).
-fn random_session_id() -> Result<String, StartError> {
-    let mut bytes = [0_u8; 16];
-    fill(&mut bytes)?;
-    let number = u128::from_be_bytes(bytes);
-    let number = number & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{number:032x}");
-    let mut text = String::new();
-    for (at, digit) in hex.chars().enumerate() {
-        if [8, 12, 16, 20].contains(&at) {
-            text.push('-');
-        }
-        text.push(digit);
-    }
-    Ok(text)
-}
-
-fn fill(bytes: &mut [u8]) -> Result<(), StartError> {
-    SysRng
-        .try_fill_bytes(bytes)
-        .map_err(|error| StartError::Entropy(io::Error::other(error)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn session_ids_are_random_version_4_uuids() {
-        let (one, two) = (random_session_id().unwrap(), random_session_id().unwrap());
-        assert_ne!(one, two);
-        for id in [one, two] {
-            let parts: Vec<_> = id.split('-').collect();
-            assert_eq!(
-                parts.iter().map(|part| part.len()).collect::<Vec<_>>(),
-                [8, 4, 4, 4, 12]
-            );
-            assert!(parts[2].starts_with('4'), "{id}");
-            assert!(parts[3].starts_with(['8', '9', 'a', 'b']), "{id}");
-        }
-    }
 
     #[test]
     fn an_entry_fits_into_the_owner_channels_output() {

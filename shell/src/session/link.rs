@@ -1,0 +1,178 @@
+//! An open connection, as the task of a subscription holds it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::{Sink as _, Stream as _, StreamExt as _};
+use hallway_core::session::event::Epoch;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Bytes, protocol::Message};
+use tracing::debug;
+
+use super::stream::Stream;
+
+/// How long the last words to a server may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The close code of a server that gives none (RFC 6455 §7.1.5).
+const NO_CODE: u16 = 1_005;
+
+pub(super) type Socket = WebSocketStream<Stream>;
+
+/// What has come.
+pub(super) enum Received {
+    Text(Utf8Bytes),
+    Binary(Bytes),
+    /// A ping or a pong; the library answers pings.
+    Sign,
+    /// A message longer than it may be.
+    TooLong,
+    /// The connection is gone.
+    Closed {
+        /// The close code, unless it broke.
+        code: Option<u16>,
+        /// What the server or the system said of it.
+        detail: Option<String>,
+    },
+}
+
+pub(super) struct Link {
+    pub(super) epoch: Epoch,
+    socket: Socket,
+    /// How many bytes were read when that was last looked at.
+    heard: u64,
+    /// What was sent to us may not all have been read.
+    pub(super) unread: bool,
+    /// A ping is to be written.
+    pub(super) ping: bool,
+    /// A frame of the outbox is being written.
+    writing: bool,
+    /// Nothing can be written any more; what was sent to us can still be read.
+    mute: bool,
+}
+
+impl Link {
+    pub(super) const fn new(epoch: Epoch, socket: Socket) -> Self {
+        Self {
+            epoch,
+            socket,
+            heard: 0,
+            unread: true,
+            ping: false,
+            writing: false,
+            mute: false,
+        }
+    }
+
+    pub(super) fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Received> {
+        let Poll::Ready(next) = Pin::new(&mut self.socket).poll_next(context) else {
+            self.unread = false;
+            return Poll::Pending;
+        };
+        let broken = |detail| Received::Closed { code: None, detail };
+        Poll::Ready(match next {
+            Some(Ok(Message::Text(text))) => Received::Text(text),
+            Some(Ok(Message::Binary(bytes))) => Received::Binary(bytes),
+            Some(Ok(Message::Close(frame))) => closed(frame),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Received::Sign,
+            Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => Received::TooLong,
+            Some(Err(error)) => broken(Some(error.to_string())),
+            None => broken(None),
+        })
+    }
+
+    /// Whether any bytes have come since this was last asked.
+    pub(super) fn has_heard(&mut self) -> bool {
+        let before = self.heard;
+        self.heard = self.socket.get_ref().read_bytes();
+        self.heard != before
+    }
+
+    /// Whether a frame of the outbox was written just now; pending as long as it, or anything
+    /// else, is under way.
+    pub(super) fn poll_written(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if self.mute {
+            return Poll::Pending;
+        }
+        match Pin::new(&mut self.socket).poll_flush(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => Poll::Ready(std::mem::take(&mut self.writing)),
+            Poll::Ready(Err(error)) => {
+                self.fall_mute(&error);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Writes the ping that is due, if one is.
+    pub(super) fn write_ping(&mut self) -> bool {
+        let due = std::mem::take(&mut self.ping);
+        if due {
+            self.start(Message::Ping(Bytes::new()));
+        }
+        due
+    }
+
+    /// Writes a frame of the outbox; [`Link::poll_written`] says when it is out.
+    pub(super) fn write_frame(&mut self, frame: &str) {
+        self.writing = true;
+        self.start(Message::Text(frame.into()));
+    }
+
+    fn start(&mut self, message: Message) {
+        if let Err(error) = Pin::new(&mut self.socket).start_send(message) {
+            self.fall_mute(&error);
+        }
+    }
+
+    fn fall_mute(&mut self, error: &Error) {
+        debug!(%error, "nothing more can be written");
+        self.mute = true;
+    }
+
+    /// Lets go of the connection. The server is told why if that can be at once.
+    pub(super) fn drop_with(mut self, code: CloseCode) {
+        let mut socket = Pin::new(&mut self.socket);
+        let told = socket.as_mut().start_send(close(code));
+        let flushed = socket.poll_flush(&mut Context::from_waker(Waker::noop()));
+        debug!(?told, ?flushed, "hung up");
+    }
+
+    /// Lets go of a connection that the server has closed. It hears the answer if it can.
+    pub(super) fn drop_closed(mut self) {
+        let socket = Pin::new(&mut self.socket);
+        let flushed = socket.poll_flush(&mut Context::from_waker(Waker::noop()));
+        debug!(?flushed, "connection lost");
+    }
+
+    /// Tells the server that we leave and waits a little for its answer.
+    pub(super) async fn leave(mut self) {
+        let leave = async {
+            let Message::Close(frame) = close(CloseCode::Normal) else {
+                return;
+            };
+            let told = self.socket.close(frame).await;
+            while told.is_ok() && matches!(self.socket.next().await, Some(Ok(_))) {}
+        };
+        if tokio::time::timeout(LAST_WORDS, leave).await.is_err() {
+            debug!("the server did not answer the close");
+        }
+    }
+}
+
+fn close(code: CloseCode) -> Message {
+    let reason = "".into();
+    Message::Close(Some(CloseFrame { code, reason }))
+}
+
+fn closed(frame: Option<CloseFrame>) -> Received {
+    let said = frame.as_ref().filter(|frame| !frame.reason.is_empty());
+    let detail = said.map(|frame| format!("the server says {:?}", frame.reason.as_str()));
+    Received::Closed {
+        code: Some(frame.map_or(NO_CODE, |frame| frame.code.into())),
+        detail,
+    }
+}

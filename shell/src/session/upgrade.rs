@@ -1,0 +1,200 @@
+//! The WebSocket handshake (RFC 6455 §4), with the headers of sessions.md §1.
+//!
+//! Ours, because the library's logs the request with its token, leaves copies of it in memory,
+//! and takes `Connection: keep-alive, Upgrade` for no upgrade.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hallway_core::session::event::DialFailure;
+use hallway_core::session::limits::Limits;
+use sha1::{Digest as _, Sha1};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use zeroize::Zeroizing;
+
+use super::dial::DialError;
+use super::endpoint::Endpoint;
+use super::http::Head;
+use super::token::AccessToken;
+use crate::entropy;
+
+/// What the answer to a key is made with.
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Makes a WebSocket of a connection.
+pub(super) async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    endpoint: &Endpoint,
+    token: &AccessToken,
+    limits: &Limits,
+) -> Result<WebSocketStream<S>, DialError> {
+    let mut bytes = [0; 16];
+    entropy::fill(&mut bytes)?;
+    let key = STANDARD.encode(bytes);
+    stream
+        .write_all(request(endpoint, token, &key).as_bytes())
+        .await?;
+    stream.flush().await?;
+    let head = Head::read(&mut stream).await?;
+    check(&head, &key)?;
+    Ok(
+        WebSocketStream::from_partially_read(stream, head.rest, Role::Client, Some(config(limits)))
+            .await,
+    )
+}
+
+fn request(endpoint: &Endpoint, token: &AccessToken, key: &str) -> Zeroizing<String> {
+    Zeroizing::new(
+        [
+            "GET ",
+            &endpoint.subscribe_target(),
+            " HTTP/1.1\r\nHost: ",
+            &endpoint.authority(),
+            "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ",
+            key,
+            "\r\nanthropic-version: 2023-06-01\r\nAuthorization: Bearer ",
+            token.expose(),
+            "\r\n\r\n",
+        ]
+        .concat(),
+    )
+}
+
+fn check(head: &Head, key: &str) -> Result<(), DialError> {
+    if head.status != 101 {
+        let failure = DialFailure::Status {
+            status: head.status,
+            retry_after: head.retry_after(),
+        };
+        return Err(DialError::new(failure, failure));
+    }
+    let wrong = |what: &str| Err(DialError::new(DialFailure::NotWebSocket, what));
+    if !head.lists("upgrade", "websocket") || !head.lists("connection", "upgrade") {
+        return wrong("status 101 to another protocol");
+    }
+    if head.header("sec-websocket-accept") != Some(&accept(key)) {
+        return wrong("the answer is to another handshake");
+    }
+    if head.header("sec-websocket-extensions").is_some()
+        || head.header("sec-websocket-protocol").is_some()
+    {
+        return wrong("the server uses what was not offered");
+    }
+    Ok(())
+}
+
+/// The `Sec-WebSocket-Accept` that answers a key.
+pub(super) fn accept(key: &str) -> String {
+    let mut hash = Sha1::new();
+    hash.update(key.as_bytes());
+    hash.update(GUID);
+    STANDARD.encode(hash.finalize())
+}
+
+fn config(limits: &Limits) -> WebSocketConfig {
+    let longest = Some(limits.max_message_bytes());
+    let config = WebSocketConfig::default()
+        .max_message_size(longest)
+        .max_frame_size(longest);
+    // One frame of the outbox at a time, and pings and pongs besides.
+    let buffer = config.write_buffer_size + limits.max_outbox_bytes();
+    config.max_write_buffer_size(buffer.saturating_add(4_096))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt as _;
+
+    #[test]
+    fn the_accept_value_is_that_of_the_rfc() {
+        assert_eq!(
+            accept("dGhlIHNhbXBsZSBub25jZQ=="),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
+    }
+
+    #[test]
+    fn the_request_carries_the_headers() {
+        let endpoint = Endpoint::new("https://h:8443/p", "s 1", "o").unwrap();
+        let token = AccessToken::parse("tok").unwrap();
+        let request = request(&endpoint, &token, "KEY");
+        let lines: Vec<_> = request.split("\r\n").collect();
+        assert_eq!(
+            lines[0],
+            "GET /p/v1/sessions/ws/s%201/subscribe?organization_uuid=o HTTP/1.1"
+        );
+        for line in [
+            "Host: h:8443",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: KEY",
+            "anthropic-version: 2023-06-01",
+            "Authorization: Bearer tok",
+        ] {
+            assert!(lines.contains(&line), "{line}");
+        }
+        assert!(request.ends_with("\r\n\r\n"));
+    }
+
+    /// What becomes of a handshake that is answered so; `ACCEPT` stands for the right value.
+    async fn answered(answer: &str) -> Result<(), DialFailure> {
+        let (near, mut far) = tokio::io::duplex(4_096);
+        let answer = answer.to_owned();
+        let server = tokio::spawn(async move {
+            let mut bytes = Vec::new();
+            while !bytes.ends_with(b"\r\n\r\n") {
+                far.read_buf(&mut bytes).await.unwrap();
+            }
+            let text = String::from_utf8(bytes).unwrap();
+            let key = text.split("Sec-WebSocket-Key: ").nth(1).unwrap();
+            let answer = answer.replace("ACCEPT", &accept(key.split('\r').next().unwrap()));
+            far.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let endpoint = Endpoint::new("ws://h", "s", "o").unwrap();
+        let token = AccessToken::parse("tok").unwrap();
+        let result = upgrade(near, &endpoint, &token, &Limits::DEFAULT).await;
+        server.await.unwrap();
+        result.map(drop).map_err(|error| error.failure)
+    }
+
+    #[tokio::test]
+    async fn answers_are_checked() {
+        let head = "HTTP/1.1 101 x\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n";
+        let right = format!("{head}Sec-WebSocket-Accept: ACCEPT\r\n");
+        assert_eq!(answered(&format!("{right}\r\n")).await, Ok(()));
+        for wrong in [
+            format!("{head}\r\n"),
+            format!("{head}Sec-WebSocket-Accept: xx\r\n\r\n"),
+            format!("{right}Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"),
+            format!("{right}Sec-WebSocket-Protocol: x\r\n\r\n"),
+            right.replace("WebSocket\r\n", "h2c\r\n") + "\r\n",
+            "SSH-2.0-x\r\n\r\n".to_owned(),
+        ] {
+            assert_eq!(
+                answered(&wrong).await,
+                Err(DialFailure::NotWebSocket),
+                "{wrong}"
+            );
+        }
+        assert_eq!(answered("HTTP/1.1 1").await, Err(DialFailure::Unreachable));
+        let status = |status, retry_after| {
+            Err(DialFailure::Status {
+                status,
+                retry_after,
+            })
+        };
+        for code in [200, 301, 401, 403, 404, 408, 418, 500, 599] {
+            assert_eq!(
+                answered(&format!("HTTP/1.1 {code} x\r\n\r\n")).await,
+                status(code, None)
+            );
+        }
+        assert_eq!(
+            answered("HTTP/1.1 429 x\r\nRetry-After: 7\r\n\r\n").await,
+            status(429, Some(std::time::Duration::from_secs(7)))
+        );
+    }
+}
