@@ -230,13 +230,10 @@ fn crowd() {
         ),
         (Flaw::TrustsAtOnce, "silent clients lock nobody out"),
         (Flaw::EvictsSilently, "who loses its place is told so"),
+        (Flaw::KeepsTheUnwelcome, "no more connections than places"),
         (Flaw::ForgetsRelease, "every place is given back"),
         (Flaw::NoClosingDeadline, "every place is given back"),
     ] {
-        breaks(|| CrowdModel::sized(Size::Quick).with(flaw), name);
+        breaks(|| CrowdModel::cramped(Size::Small).with(flaw), name);
     }
-    breaks(
-        || CrowdModel::sized(Size::Deep).with(Flaw::KeepsTheUnwelcome),
-        "no more connections than places",
-    );
 }

@@ -67,6 +67,11 @@ pub fn all() -> Vec<Named> {
             crowd::CrowdModel::sized,
         ),
         Named::new(
+            "cramped-crowd",
+            "the same with one place",
+            crowd::CrowdModel::cramped,
+        ),
+        Named::new(
             "inbox",
             "the inbox with its limits",
             inbox::InboxModel::sized,
