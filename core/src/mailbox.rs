@@ -290,6 +290,7 @@ mod tests {
         );
     }
 
+    /// Covers: L3.32
     #[test]
     fn entries_are_peeked_processed_popped_and_drained() {
         let mailbox = Mailbox::new(&Limits::DEFAULT);

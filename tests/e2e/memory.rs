@@ -59,6 +59,7 @@ fn fill_one<'a>(mut stream: &UnixStream, rest: &mut &'a [u8], bytes: &'a [u8]) {
     }
 }
 
+/// Covers: L5.3a
 #[test]
 fn the_worst_peers_take_no_more_than_the_limits_add_up_to() {
     let home = home();

@@ -20,6 +20,7 @@ fn command(seed: u64) -> String {
     format!("HALLWAY_SIM_SEED={seed} {test}")
 }
 
+/// Covers: L3.27, L3.29, L3.32, L5.4
 #[test]
 fn every_ok_is_drained_once_or_lost_by_a_crash() {
     if let Some(seed) = number("HALLWAY_SIM_SEED") {

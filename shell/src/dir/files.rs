@@ -252,6 +252,7 @@ mod tests {
         assert!(text.contains("1 passed"), "{text}");
     }
 
+    /// Covers: L2.11, L5.15
     #[test]
     fn writing_replaces_at_once_and_leaves_nothing_beside() {
         let (home, dir) = home();
@@ -281,6 +282,7 @@ mod tests {
         assert_eq!(**dir.read_private("f", 9).unwrap(), *b"new");
     }
 
+    /// Covers: L2.12
     #[test]
     fn a_failed_write_leaves_the_old_content_and_nothing_beside() {
         if let Some(dir) = child_dir() {
