@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use hallway_proofs::models::policy::Statement;
 use hallway_proofs::trace::{sources, workspace};
 use hallway_proofs::{models, mutants};
 
@@ -203,6 +204,15 @@ fn every_check_against_the_reference_model_is_listed() {
         .map(str::to_owned)
         .collect();
     assert_eq!(first_names("Reference checks"), checks);
+}
+
+#[test]
+fn every_statement_about_the_policy_is_listed() {
+    let listed = rows("Policy statements").into_iter();
+    let listed: Vec<_> = listed.map(|row| (row[0].clone(), row[1].clone())).collect();
+    let all = Statement::ALL.iter();
+    let all = all.map(|of| (of.words().to_owned(), of.point().to_string()));
+    assert_eq!(listed, all.collect::<Vec<_>>());
 }
 
 #[test]

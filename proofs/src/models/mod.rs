@@ -18,6 +18,8 @@ pub mod crowd;
 pub mod exchange;
 pub mod inbox;
 pub mod link;
+pub mod policy;
+pub mod reference;
 pub mod subscription;
 
 use std::time::Duration;

@@ -115,11 +115,12 @@ mod tests {
         let ids: Vec<_> = dialect.requirements.iter().map(|r| r.id.as_str()).collect();
         assert_eq!(ids, ["X1.1"]);
 
-        parse(
+        let rejected = parse(
             "x",
             "Status: done\n| X1 | Be. | bound |\n| X1.1 | Be. | none |\n",
             &mut faults,
         );
+        assert_eq!(rejected.requirements, []);
         assert_eq!(
             faults,
             [
