@@ -142,7 +142,8 @@ fn every_break_of_a_model_is_listed_with_its_property() {
 /// The variants of an enum without fields.
 fn variants(text: &str, name: &str) -> BTreeSet<String> {
     let (_, rest) = text
-        .split_once(&format!("pub enum {name} {{"))
+        .split_once(&format!("\nenum {name} {{"))
+        .or_else(|| text.split_once(&format!("\npub enum {name} {{")))
         .expect("there is such an enum");
     let lines = rest.lines().map(str::trim).take_while(|line| *line != "}");
     let lines = lines.filter_map(|line| line.strip_suffix(','));
@@ -174,6 +175,13 @@ fn every_loom_model_and_break_is_listed() {
     });
     let bugs: BTreeSet<_> = bugs.map(|(name, _)| name.to_owned()).collect();
     assert_eq!(first_names("Loom breaks"), bugs);
+}
+
+#[test]
+fn every_shuttle_model_and_break_is_listed() {
+    let text = read("proofs/tests/shuttle.rs");
+    assert_eq!(first_names("Shuttle models"), functions(&text, "#[test]\n"));
+    assert_eq!(first_names("Shuttle breaks"), variants(&text, "Bug"));
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn all_arrive(bug: Option<Bug>) {
                     }
                     assert!(post.mailbox.size().0 <= PLACES, "too many are kept");
                 }
-                if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                if left.fetch_sub(1, Ordering::SeqCst) == 1 {
                     post.mailbox.close();
                 }
                 accepted
