@@ -154,10 +154,13 @@ fn link() {
             Flaw::NoClosingDeadline,
             "every connection ends and hangs up",
         ),
-        (Flaw::AnswersLate, "what was refused is never kept"),
     ] {
-        breaks(|| LinkModel::rough(Size::Small).with(flaw), name);
+        breaks(|| LinkModel::calm(Size::Small).with(flaw), name);
     }
+    breaks(
+        || LinkModel::rough(Size::Small).with(Flaw::AnswersLate),
+        "what was refused is never kept",
+    );
 }
 
 #[test]
