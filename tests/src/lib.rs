@@ -12,6 +12,8 @@ pub mod fuzzing;
 pub mod home;
 pub mod model;
 pub mod process;
+#[cfg(feature = "session")]
+pub mod session;
 pub mod sim;
 pub mod wire;
 

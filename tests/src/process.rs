@@ -247,6 +247,22 @@ impl Served {
             .clone()
     }
 
+    /// Writes one line to its standard input, which has to be a pipe.
+    ///
+    /// # Panics
+    ///
+    /// When it does not read any more.
+    pub fn write_line(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("its input");
+        let line = format!("{line}\n");
+        input.write_all(line.as_bytes()).expect("it reads");
+    }
+
+    /// Ends its standard input.
+    pub fn close_input(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
     /// Its token.
     ///
     /// # Panics
@@ -364,11 +380,25 @@ impl Served {
     /// When it is gone.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory that it ever had, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// When it is gone.
+    #[must_use]
+    pub fn peak_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("its status");
         let line = status
             .lines()
-            .find(|line| line.starts_with("VmRSS:"))
+            .find(|line| line.starts_with(what))
             .expect("its memory");
         let kib: u64 = line
             .split_whitespace()
