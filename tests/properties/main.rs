@@ -79,6 +79,11 @@ mod machines {
         fn conversation(bytes in steering(300)) {
             check::check_conversation(&bytes.0);
         }
+
+        #[test]
+        fn subscription(bytes in steering(600)) {
+            check::check_subscription(&bytes.0);
+        }
     }
 }
 
@@ -97,6 +102,11 @@ mod decoders {
         #[test]
         fn message(bytes in steering(200)) {
             check::check_message(&bytes.0);
+        }
+
+        #[test]
+        fn control(bytes in steering(60)) {
+            check::check_control(&bytes.0);
         }
 
         #[test]
