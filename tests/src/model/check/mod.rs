@@ -17,7 +17,7 @@ mod inbox;
 mod mailbox;
 mod message;
 mod outbox;
-mod subscription;
+pub(crate) mod subscription;
 mod time;
 mod witness;
 

@@ -20,7 +20,7 @@ pub struct Budgets {
 }
 
 impl Budgets {
-    pub(super) const fn new(policy: Policy) -> Self {
+    pub(crate) const fn new(policy: Policy) -> Self {
         Self {
             policy,
             spent: [0; 2],
@@ -42,12 +42,12 @@ impl Budgets {
         self.spent.iter().sum()
     }
 
-    pub(super) const fn restart(&mut self) {
+    pub(crate) const fn restart(&mut self) {
         *self = Self::new(self.policy);
     }
 
     /// A connection is over.
-    pub(super) fn ended(&mut self, lasted: Duration, has_traffic: bool) {
+    pub(crate) fn ended(&mut self, lasted: Duration, has_traffic: bool) {
         if has_traffic || lasted >= self.policy.healthy_after() {
             let steps = if lasted >= self.policy.settled_after() {
                 [0; 2]
@@ -62,7 +62,7 @@ impl Budgets {
     }
 
     /// The number of the next dial and the delays before it that are allowed.
-    pub(super) fn fail(
+    pub(crate) fn fail(
         &mut self,
         budget: Budget,
         retry_after: Option<Duration>,

@@ -277,7 +277,10 @@ impl Model {
         self.budgets.restart();
         match phase {
             Phase::Idle | Phase::Closed(_) => Expected::Nothing,
-            Phase::Open { .. } => self.probe(now.after(self.limits.probe_timeout())),
+            Phase::Open { .. } => {
+                let [probe, interval] = [self.limits.probe_timeout(), self.limits.ping_interval()];
+                self.probe(now.after(probe.min(interval)))
+            }
             Phase::Asking(_) => {
                 self.due = Some(now.after(self.limits.token_timeout()));
                 Expected::Nothing
