@@ -54,7 +54,10 @@ impl Subject {
         let due = self.machine.poll_timeout();
         let now = match fact {
             Fact::Wake if self.has(Flaw::SleepsOn) => return None,
-            Fact::Time if self.has(Flaw::SleepsOn) => due.map_or(now, |due| due.min(now)),
+            Fact::Time if self.has(Flaw::SleepsOn) => match due {
+                Some(due) if now.since(due) >= self.machine.limits().sleep_lateness() => due,
+                _ => now,
+            },
             Fact::Time if self.early.is_some_and(|early| early <= now) => {
                 due.map_or(now, |due| due.max(now))
             }

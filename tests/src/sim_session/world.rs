@@ -303,10 +303,10 @@ impl World {
             Turn::Mood if self.server.is_hopeless => {}
             Turn::Mood => {
                 self.server.mood = self.rng.pick(&Mood::ALL);
-                if self.rng.once_in(3) {
+                if self.rng.once_in(2) {
                     self.server.token += 1;
                 }
-                if self.rng.once_in(2) {
+                if self.rng.once_in(3) {
                     self.token = self.server.token;
                 }
             }
