@@ -29,6 +29,7 @@ struct State {
     flows: [Flow; 2],
     live: Vec<[TcpStream; 2]>,
     refuses: bool,
+    target: Option<SocketAddr>,
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +52,11 @@ impl Relay {
         let shared = Arc::new(Shared::default());
         let link = Arc::clone(&shared);
         let listener = Listener::new(move |client| {
-            if link.lock().refuses {
+            let (refuses, target) = {
+                let state = link.lock();
+                (state.refuses, state.target.unwrap_or(target))
+            };
+            if refuses {
                 return reset(&client);
             }
             if let Ok(server) = TcpStream::connect(target) {
@@ -97,6 +102,11 @@ impl Relay {
                 drop(socket.shutdown(Shutdown::Both));
             }
         });
+    }
+
+    /// Lets further connections go to `target`.
+    pub fn retarget(&self, target: SocketAddr) {
+        self.change(|state| state.target = Some(target));
     }
 
     /// Whether further connections are reset at once.

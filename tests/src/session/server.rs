@@ -183,6 +183,17 @@ impl Accepted {
     pub fn reset(self) {
         stream::reset(&self.socket);
     }
+
+    /// Sends `bytes` without TLS and ends it; gives whether what came began like TLS.
+    #[must_use]
+    pub fn say(mut self, bytes: &str) -> bool {
+        let mut first = [0];
+        let is_tls = self.socket.read_exact(&mut first).is_ok() && first == [0x16];
+        // A client that is gone does not hear it.
+        drop(self.socket.write_all(bytes.as_bytes()));
+        Stream::Plain(self.socket).finish();
+        is_tls
+    }
 }
 
 /// A request of which the answer is up to the test.
