@@ -26,6 +26,8 @@ mod section5_files;
 mod section5_trust;
 mod service_manager;
 #[cfg(feature = "session")]
+mod session_cli;
+#[cfg(feature = "session")]
 mod session_ends;
 #[cfg(feature = "session")]
 mod session_link;

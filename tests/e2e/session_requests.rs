@@ -125,6 +125,7 @@ fn what_is_not_served_is_refused_in_the_contracts_words() {
         let expected = Update::RequestRefused {
             message: request.to_string(),
             request_id: "r1".to_owned(),
+            subtype: subtype.to_owned(),
             answered: true,
         };
         assert_eq!(client.next(), expected);

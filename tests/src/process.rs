@@ -167,31 +167,42 @@ impl Served {
     #[must_use]
     pub fn start_unread(mut command: Command, config: &Path, path: &str) -> (Self, PipeReader) {
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
-        let mut child = command
-            .stdout(writer)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        // Its copy of the writing end: the child's is to be the last.
-        drop(command);
+        command.stdout(writer);
+        let mut served = Self::spawn_silent(command, config);
+        path.clone_into(&mut served.path);
         let mut byte = [0];
         while byte != *b"\n" {
             let ready = wait_for(&reader, PollFlags::IN, PATIENCE);
             assert!(ready, "no first line");
             reader.read_exact(&mut byte).expect("its first line");
         }
+        (served, reader)
+    }
+
+    /// Starts `command`, whose output is for whoever gave it one.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn spawn_silent(mut command: Command, config: &Path) -> Self {
+        let mut child = command
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        // Its copy of the output: the child's is to be the last.
+        drop(command);
         let (_, lines) = channel();
         let errors = Some(collect(child.stderr.take().expect("its errors")));
         let pid = child.id();
-        let served = Self {
+        Self {
             child,
             lines,
             errors,
             config: config.to_owned(),
-            path: path.to_owned(),
+            path: String::new(),
             pid,
-        };
-        (served, reader)
+        }
     }
 
     /// The next line of its output, as it was written.

@@ -1,7 +1,8 @@
 //! The server's end of a WebSocket (RFC 6455 §5), which keeps no rule but the test's.
 
 use std::io::{BufReader, Error, ErrorKind, Read as _, Result, Write as _};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -225,14 +226,31 @@ impl Connection {
         self.stream.into_inner().reset();
     }
 
+    /// Lets a write that gets nowhere fail after `timeout`.
+    ///
+    /// # Panics
+    ///
+    /// When the system does not know how.
+    pub fn write_timeout(&self, timeout: Duration) {
+        let set = self.socket().set_write_timeout(Some(timeout));
+        set.expect("an option of the socket");
+    }
+
+    /// Its socket, below TLS.
+    #[must_use]
+    pub fn socket(&self) -> &TcpStream {
+        self.stream.get_ref().socket()
+    }
+
     /// Ends the server's direction and goes on reading.
     ///
     /// # Panics
     ///
     /// When the connection is gone.
     pub fn half_close(&mut self) {
-        let socket = self.stream.get_ref().socket();
-        socket.shutdown(Shutdown::Write).expect("a connection");
+        self.socket()
+            .shutdown(Shutdown::Write)
+            .expect("a connection");
     }
 }
 
