@@ -2,8 +2,8 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Result, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use rustls::ServerConfig;
@@ -20,7 +20,7 @@ const HANDSHAKE: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 #[derive(Debug)]
 pub struct SessionServer {
     listener: Listener,
-    accepted: Option<Receiver<TcpStream>>,
+    accepted: Mutex<Option<Receiver<TcpStream>>>,
     tls: Option<Arc<ServerConfig>>,
 }
 
@@ -43,7 +43,7 @@ impl SessionServer {
         let listener = Listener::new(move |socket| drop(sender.send(socket)));
         Self {
             listener,
-            accepted: Some(accepted),
+            accepted: Mutex::new(Some(accepted)),
             tls,
         }
     }
@@ -84,7 +84,8 @@ impl SessionServer {
     #[must_use]
     #[track_caller]
     pub fn accept(&self) -> Accepted {
-        let accepted = self.accepted.as_ref().expect("nobody else accepts");
+        let accepted = self.accepted.lock().expect("nobody panicked");
+        let accepted = accepted.as_ref().expect("nobody else accepts");
         let socket = accepted.recv_timeout(PATIENCE).expect("no further dial");
         Accepted::new(socket, self.tls.clone())
     }
@@ -117,7 +118,8 @@ impl SessionServer {
     ///
     /// When it was called before.
     pub fn each(&mut self, mut behave: impl FnMut(usize, Accepted) + Send + 'static) {
-        let accepted = self.accepted.take().expect("nobody else accepts");
+        let accepted = self.accepted.get_mut().expect("nobody panicked").take();
+        let accepted = accepted.expect("nobody else accepts");
         let tls = self.tls.clone();
         std::thread::spawn(move || {
             for (n, socket) in accepted.iter().enumerate() {
