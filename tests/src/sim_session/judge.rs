@@ -27,6 +27,9 @@ pub(super) struct Judge {
     closed: Option<CloseReason>,
     /// The open transport: since when, when it was last heard, whether it spoke.
     open: Option<(Epoch, Instant, Instant, bool)>,
+    /// The last ping, if nothing was heard since; and the last one that was answered.
+    pinged: Option<Instant>,
+    answered: Option<Instant>,
     asking: bool,
     /// No dial before.
     not_before: Instant,
@@ -55,6 +58,8 @@ impl Judge {
             started: false,
             closed: None,
             open: None,
+            pinged: None,
+            answered: None,
             asking: false,
             not_before: Instant::ORIGIN,
             pending: Vec::new(),
@@ -175,6 +180,7 @@ impl Judge {
             Fact::Pong(epoch) | Fact::Message(epoch, _) if self.open() == Some(*epoch) => {
                 if let Some(open) = &mut self.open {
                     open.2 = now;
+                    self.answered = self.pinged.take().or(self.answered);
                     open.3 |= matches!(fact, Fact::Message(_, said) if **said != Said::Junk);
                 }
             }
@@ -203,6 +209,7 @@ impl Judge {
                     panic!("connected to nobody");
                 };
                 self.open = Some((*epoch, now, now, false));
+                (self.pinged, self.answered) = (None, None);
                 self.left.extend(self.pending.drain(..));
                 reached.connected += 1;
             }
@@ -294,7 +301,13 @@ impl Judge {
     ) -> Result<(u32, std::ops::RangeInclusive<Duration>), GaveUp> {
         if let Some((_, since, _, spoke)) = self.open {
             let before = self.budgets.spent();
-            self.budgets.ended(now.since(since), spoke);
+            // Silence proves nothing: it counts until the last ping that was answered, or until
+            // the server's own close.
+            let until = match cause {
+                Cause::ConnectionClosed(Some(_)) => now,
+                _ => self.answered.unwrap_or(since),
+            };
+            self.budgets.ended(until.since(since), spoke);
             reached.proofs += u64::from(self.budgets.spent() < before);
         }
         let (budget, retry_after) = match cause {
@@ -352,7 +365,10 @@ impl Judge {
                 let was_live = self.live.remove(&epoch);
                 assert!(was_live, "hangs up what is gone: {epoch:?}");
             }
-            Action::Ping(epoch) => assert_eq!(self.open(), Some(epoch), "pings a transport"),
+            Action::Ping(epoch) => {
+                assert_eq!(self.open(), Some(epoch), "pings a transport");
+                self.pinged = Some(now);
+            }
             Action::AskToken(epoch) => {
                 assert_eq!(epoch, self.last, "asks for the last dial's token");
                 self.asking = true;

@@ -35,8 +35,10 @@ pub enum Phase {
     Open {
         /// Since when.
         since: Instant,
-        /// Nothing was heard since the last ping.
-        is_probed: bool,
+        /// When the last ping was sent, if nothing was heard since.
+        pinged: Option<Instant>,
+        /// Until when the server is known to have been there: it answered a ping of then.
+        alive: Instant,
         /// A message was forwarded.
         has_traffic: bool,
     },
@@ -265,11 +267,13 @@ impl Model {
                 self.fail(Budget::Transient, None, Cause::DialTimedOut, now)
             }
             Phase::Asking(_) => self.end(CloseReason::Unauthorized),
-            Phase::Open { is_probed, .. } if is_probed => {
+            Phase::Open {
+                pinged: Some(_), ..
+            } => {
                 self.hang_up();
                 self.fail(Budget::Transient, None, Cause::NoPong, now)
             }
-            Phase::Open { .. } => self.probe(now.after(self.limits.ping_interval())),
+            Phase::Open { .. } => self.probe(now, self.limits.ping_interval()),
         }
     }
 
@@ -279,7 +283,7 @@ impl Model {
             Phase::Idle | Phase::Closed(_) => Expected::Nothing,
             Phase::Open { .. } => {
                 let [probe, interval] = [self.limits.probe_timeout(), self.limits.ping_interval()];
-                self.probe(now.after(probe.min(interval)))
+                self.probe(now, probe.min(interval))
             }
             Phase::Asking(_) => {
                 self.due = Some(now.after(self.limits.token_timeout()));
@@ -308,7 +312,8 @@ impl Model {
     fn open(&mut self, now: Instant) -> Expected {
         self.phase = Phase::Open {
             since: now,
-            is_probed: false,
+            pinged: None,
+            alive: now,
             has_traffic: false,
         };
         self.due = Some(now.after(self.limits.ping_interval()));
@@ -317,23 +322,24 @@ impl Model {
         Expected::Event(Event::Connected)
     }
 
-    fn probe(&mut self, until: Instant) -> Expected {
-        if let Phase::Open { is_probed, .. } = &mut self.phase {
-            *is_probed = true;
+    fn probe(&mut self, now: Instant, patience: Duration) -> Expected {
+        if let Phase::Open { pinged, .. } = &mut self.phase {
+            *pinged = Some(now);
         }
         self.duties.insert(Duty::Ping, self.epoch);
-        self.due = Some(until);
+        self.due = Some(now.after(patience));
         Expected::Nothing
     }
 
     fn hear(&mut self, traffic: bool) -> Expected {
         if let Phase::Open {
-            is_probed,
+            pinged,
+            alive,
             has_traffic,
             ..
         } = &mut self.phase
         {
-            *is_probed = false;
+            *alive = pinged.take().unwrap_or(*alive);
             *has_traffic |= traffic;
         }
         Expected::Nothing
@@ -400,10 +406,16 @@ impl Model {
         now: Instant,
     ) -> Expected {
         if let Phase::Open {
-            since, has_traffic, ..
+            since,
+            alive,
+            has_traffic,
+            ..
         } = self.phase
         {
-            self.budgets.ended(now.since(since), has_traffic);
+            // A server that closes with a code is there.
+            let is_there = matches!(cause, Cause::ConnectionClosed(Some(_)));
+            let until = if is_there { now } else { alive };
+            self.budgets.ended(until.since(since), has_traffic);
         }
         match self.budgets.fail(budget, retry_after, now) {
             Ok((attempt, delays)) => self.wait(attempt, delays, cause),
