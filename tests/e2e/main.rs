@@ -25,6 +25,20 @@ mod section5_daemon;
 mod section5_files;
 mod section5_trust;
 mod service_manager;
+#[cfg(feature = "session")]
+mod session_cli;
+#[cfg(feature = "session")]
+mod session_ends;
+#[cfg(feature = "session")]
+mod session_link;
+#[cfg(feature = "session")]
+mod session_proxy;
+#[cfg(feature = "session")]
+mod session_requests;
+#[cfg(feature = "session")]
+mod session_support;
+#[cfg(feature = "session")]
+mod session_tls;
 mod smoke;
 mod stopping;
 mod table;

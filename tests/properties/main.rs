@@ -85,6 +85,11 @@ mod machines {
         fn conversation(bytes in steering(300)) {
             check::check_conversation(&bytes.0);
         }
+
+        #[test]
+        fn subscription(bytes in steering(600)) {
+            check::check_subscription(&bytes.0);
+        }
     }
 }
 
@@ -108,6 +113,11 @@ mod decoders {
         }
 
         /// Covers: L2.22
+        #[test]
+        fn control(bytes in steering(60)) {
+            check::check_control(&bytes.0);
+        }
+
         #[test]
         fn record(bytes in steering(100)) {
             check::check_record(&bytes.0);

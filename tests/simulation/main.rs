@@ -2,6 +2,8 @@
 //!
 //! `HALLWAY_SIM_SEEDS` sets how many seeds are run, `HALLWAY_SIM_SEED` runs one of them aloud.
 
+mod session;
+
 use std::panic::catch_unwind;
 use std::time::Instant;
 

@@ -357,7 +357,8 @@ impl Subscription {
             } => {
                 self.backoff.restart();
                 *pinged = Some(now);
-                *tick = now.after(self.limits.probe_timeout());
+                let probe = self.limits.probe_timeout();
+                *tick = now.after(probe.min(self.limits.ping_interval()));
                 self.actions.ping = Some(*epoch);
                 None
             }

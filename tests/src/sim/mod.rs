@@ -15,6 +15,7 @@ mod network;
 mod rogue;
 mod served;
 mod stage;
+pub(crate) mod trace;
 mod world;
 
 use crate::model::conversation::Ending;
@@ -94,6 +95,8 @@ macro_rules! reached {
         }
     };
 }
+
+pub(crate) use reached;
 
 reached! {
     /// Turns taken.

@@ -3,7 +3,8 @@
 use super::actors::Actor;
 use super::consumer;
 use super::daemon::Daemon;
-use super::stage::{MS, Stage, Time, Trace, Who};
+use super::stage::{MS, Stage, Time, Who};
+use super::trace::Trace;
 use super::{Flaw, Report};
 
 /// More turns than any run takes.
