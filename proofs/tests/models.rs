@@ -39,4 +39,6 @@ models! {
     cramped_crowd: "cramped-crowd";
     inbox: "inbox";
     admission: "admission";
+    policy: "policy";
+    queues: "queues";
 }
