@@ -298,11 +298,12 @@ fn reconnect(runtime: &Runtime, cuts: usize) -> Result<Duration> {
                 relay.cut();
             }
             loop {
-                match client.next().await.context("an update")? {
-                    Update::Connected => break,
-                    Update::Reconnecting { .. } => {}
-                    other => ensure!(n > 0, "{other:?}"),
+                let update = client.next().await.context("an update")?;
+                if update == Update::Connected {
+                    break;
                 }
+                let is_expected = matches!(update, Update::Reconnecting { .. });
+                ensure!(is_expected, "{update:?}");
             }
             if n > 0 {
                 times.push(began.elapsed().saturating_sub(DELAY).as_secs_f64());
