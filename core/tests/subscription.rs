@@ -11,7 +11,7 @@ use hallway_core::session::event::{
 use hallway_core::session::limits::Limits;
 use hallway_core::session::subscription::{Answer, Subscription};
 
-const MESSAGE: &[u8] = br#"{"type":"assistant"}"#;
+const MESSAGE: &str = r#"{"type":"assistant"}"#;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn status(status: u16) -> DialFailure {
@@ -98,7 +98,7 @@ impl Driven {
         event
     }
 
-    fn received<'a>(&mut self, message: &'a [u8]) -> Option<Event<'a>> {
+    fn received<'a>(&mut self, message: &'a str) -> Option<Event<'a>> {
         self.machine.handle_message(self.live.unwrap(), message)
     }
 
@@ -116,10 +116,7 @@ impl Driven {
 
     fn request(&mut self, id: &str) -> Option<Event<'static>> {
         let text = asks(id, "can_use_tool");
-        match self
-            .machine
-            .handle_message(self.live.unwrap(), text.as_bytes())
-        {
+        match self.machine.handle_message(self.live.unwrap(), &text) {
             Some(Event::RequestArrived { .. }) => None,
             Some(Event::RequestRefused { answered, .. }) => Some(Event::RequestRefused {
                 request_id: id.to_owned().into(),
@@ -166,7 +163,7 @@ fn pings_every_thirty_seconds_and_ends_a_link_that_does_not_answer() {
         match n {
             1 => driven.machine.handle_pong(driven.live.unwrap()),
             2 => assert_eq!(driven.received(MESSAGE), Some(Event::MessageReceived)),
-            _ => assert!(driven.received(b"?").is_some()),
+            _ => assert!(driven.received("?").is_some()),
         }
     }
     assert_eq!(driven.tick(), None);
@@ -334,7 +331,7 @@ fn traffic_or_time_prove_a_connection() {
         reconnecting(driven.closed(1_006));
         driven.tick();
         driven.opened();
-        assert!(driven.received(b"no traffic").is_some());
+        assert!(driven.received("no traffic").is_some());
         if traffic {
             assert!(driven.received(MESSAGE).is_some());
         }
@@ -630,11 +627,20 @@ fn a_transport_that_goes_during_the_dial_is_a_failed_dial() {
 fn messages_that_are_none_are_counted_and_close_nothing() {
     let mut driven = Driven::open(Policy::FIXED);
     let why = NotForwarded::NotAnObject;
-    assert_eq!(driven.received(b"?"), Some(Event::MessageIgnored(why)));
-    assert_eq!(driven.received(b"[]"), Some(Event::MessageIgnored(why)));
+    assert_eq!(driven.received("?"), Some(Event::MessageIgnored(why)));
+    assert_eq!(driven.received("[]"), Some(Event::MessageIgnored(why)));
     assert_eq!(driven.machine.ignored(), 2);
     assert_eq!(driven.received(MESSAGE), Some(Event::MessageReceived));
     assert_eq!(driven.machine.ignored(), 2);
+    let (epoch, why) = (driven.live.unwrap(), NotForwarded::Binary);
+    let ignored = Some(Event::MessageIgnored(why));
+    assert_eq!(driven.machine.handle_binary(epoch), ignored);
+    assert_eq!(driven.machine.handle_binary(Epoch::default()), None);
+    assert_eq!(driven.machine.ignored(), 3);
+    // It is a sign of life, but no traffic.
+    driven.tick();
+    driven.machine.handle_binary(epoch);
+    assert_eq!(driven.tick(), None);
 }
 
 #[test]
@@ -644,7 +650,7 @@ fn a_request_is_answered_once() {
     let Some(Event::RequestArrived {
         request_id,
         request,
-    }) = driven.received(text.as_bytes())
+    }) = driven.received(&text)
     else {
         panic!("a request arrived");
     };
@@ -721,7 +727,7 @@ fn a_request_that_is_not_served_is_refused_with_the_contracts_words() {
         request_id: "r1".into(),
         answered: true,
     };
-    assert_eq!(driven.received(text.as_bytes()), Some(refused));
+    assert_eq!(driven.received(&text), Some(refused));
     assert_eq!(
         driven.transmitted().unwrap(),
         r#"{"type":"control_response","response":{"subtype":"error","request_id":"r1","error":"Unsupported control request subtype: foo"}}"#
@@ -729,7 +735,7 @@ fn a_request_that_is_not_served_is_refused_with_the_contracts_words() {
     assert_eq!(driven.machine.pending_requests(), 0);
     let mut serving = Driven::open(Policy::FIXED);
     serving.machine = serving.machine.serving(&["foo"]);
-    let event = serving.received(text.as_bytes());
+    let event = serving.received(&text);
     assert!(matches!(event, Some(Event::RequestArrived { .. })));
 }
 
@@ -737,7 +743,7 @@ fn a_request_that_is_not_served_is_refused_with_the_contracts_words() {
 fn a_request_is_taken_back_by_its_server_only_while_it_waits() {
     let mut driven = Driven::open(Policy::FIXED);
     driven.request("r1");
-    let cancel = br#"{"type":"control_cancel_request","request_id":"r1"}"#;
+    let cancel = r#"{"type":"control_cancel_request","request_id":"r1"}"#;
     let cancelled = Event::RequestCancelled {
         request_id: "r1".into(),
         cancelled: Cancelled::ByServer,
@@ -876,7 +882,7 @@ fn what_waits_to_be_sent_is_bounded() {
         request_id: "r1".into(),
         answered: false,
     };
-    assert_eq!(driven.received(text.as_bytes()), Some(refused));
+    assert_eq!(driven.received(&text), Some(refused));
     driven.request("r2");
     let deny = Answer::Deny { message: "" };
     assert_eq!(driven.machine.answer("r2", deny), full);

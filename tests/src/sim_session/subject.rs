@@ -91,7 +91,7 @@ impl Subject {
                 if self.has(Flaw::OpenIsProof) {
                     let alive = self
                         .machine
-                        .handle_message(self.last, br#"{"type":"keep_alive"}"#);
+                        .handle_message(self.last, r#"{"type":"keep_alive"}"#);
                     assert_eq!(alive, Some(Event::MessageReceived));
                 }
                 if self.has(Flaw::LosesFrame) {

@@ -83,7 +83,7 @@ pub fn apply<'a>(
         Fact::Opened(epoch) => machine.handle_opened(epoch, now),
         Fact::DialFailed(epoch, failure) => machine.handle_dial_failed(epoch, failure, now),
         Fact::Token(epoch, another) => machine.handle_token(epoch, another, now),
-        Fact::Message(epoch, _) => machine.handle_message(epoch, text.as_bytes()),
+        Fact::Message(epoch, _) => machine.handle_message(epoch, text),
         Fact::Pong(epoch) => {
             machine.handle_pong(epoch);
             None
