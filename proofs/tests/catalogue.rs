@@ -218,11 +218,11 @@ fn every_break_of_the_simulation_is_listed() {
 
 #[test]
 fn every_check_against_the_reference_model_is_listed() {
-    let text = read("tests/properties/main.rs");
-    let checks = between(&text, "        fn ", '(')
-        .map(str::to_owned)
-        .collect();
-    assert_eq!(first_names("Reference checks"), checks);
+    let main = read("tests/properties/main.rs");
+    let relay = read("tests/properties/relay.rs");
+    let own = between(&main, "\n        fn ", '(').map(str::to_owned);
+    let relay = between(&relay, "\n    fn ", '(').map(|name| format!("relay::{name}"));
+    assert_eq!(first_names("Reference checks"), own.chain(relay).collect());
 }
 
 #[test]

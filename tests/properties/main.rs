@@ -112,12 +112,13 @@ mod decoders {
             check::check_message(&bytes.0);
         }
 
-        /// Covers: L2.22
+        /// Covers: S2.2
         #[test]
         fn control(bytes in steering(60)) {
             check::check_control(&bytes.0);
         }
 
+        /// Covers: L2.22
         #[test]
         fn record(bytes in steering(100)) {
             check::check_record(&bytes.0);
