@@ -13,6 +13,7 @@ use hallway::session::{
     AccessToken, Client, Connector, Endpoint, Settings, TokenSource, TransportOptions, Update,
 };
 use hallway_core::backoff::{Growth, Policy, PolicyBuilder, Schedule, Spread};
+use hallway_core::session::control::Frame;
 use hallway_tests::session::connection::{TEXT, frame};
 use hallway_tests::session::{Relay, SessionServer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -68,32 +69,14 @@ fn measure(plan: &Plan) -> Result<()> {
         "figure", "library", "client", "ratio"
     );
     for length in LENGTHS {
-        let mut rounds = Vec::new();
-        // Who goes first alternates, so that what else the machine does falls on both.
-        for round in 0..plan.rounds {
-            let (bare, ours) = if round % 2 == 0 {
-                let bare = throughput(&runtime, plan.messages, length, read_bare)?;
-                (
-                    bare,
-                    throughput(&runtime, plan.messages, length, read_ours)?,
-                )
-            } else {
-                let ours = throughput(&runtime, plan.messages, length, read_ours)?;
-                (
-                    throughput(&runtime, plan.messages, length, read_bare)?,
-                    ours,
-                )
-            };
-            rounds.push((ours / bare, bare, ours));
+        for (floor, what, target) in [
+            (read_bare as Read, "bytes", ">= 0.90"),
+            (read_parsed, "bytes, parsed", "none"),
+        ] {
+            let [ratio, library, client] = rates(&runtime, plan, length, floor)?;
+            let figure = format!("messages a second, {length} {what}");
+            println!("{figure:<44} {library:>12.0} {client:>12.0} {ratio:>7.2}  {target}");
         }
-        let of = |value: fn(&(f64, f64, f64)) -> f64| median(rounds.iter().map(value));
-        println!(
-            "{:<44} {:>12.0} {:>12.0} {:>7.2}  >= 0.90",
-            format!("messages a second, {length} bytes"),
-            of(|round| round.1),
-            of(|round| round.2),
-            of(|round| round.0)
-        );
     }
     let bytes = memory(&runtime, plan.subscriptions)?;
     println!(
@@ -107,6 +90,28 @@ fn measure(plan: &Plan) -> Result<()> {
         "ms from a cut to connected, beyond the delay", "", ""
     );
     Ok(())
+}
+
+/// Reads so many messages from a server; gives how long it took from the first to the last.
+type Read = fn(&Runtime, &str, usize) -> Result<Duration>;
+
+/// The medians of the ratio, of the floor's rate and of the client's.
+fn rates(runtime: &Runtime, plan: &Plan, length: usize, floor: Read) -> Result<[f64; 3]> {
+    let rate = |read| throughput(runtime, plan.messages, length, read);
+    let mut rounds = Vec::new();
+    for round in 0..plan.rounds {
+        // Who goes first alternates, so that what else the machine does falls on both.
+        let (floor, ours) = if round % 2 == 0 {
+            let floor = rate(floor)?;
+            (floor, rate(read_ours)?)
+        } else {
+            let ours = rate(read_ours)?;
+            (rate(floor)?, ours)
+        };
+        rounds.push([ours / floor, floor, ours]);
+    }
+    let of = |at: usize| median(rounds.iter().filter_map(|round| round.get(at)).copied());
+    Ok([of(0), of(1), of(2)])
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -124,12 +129,7 @@ fn message(length: usize) -> String {
 
 /// Messages a second from the first to the last, when a server says them as fast as they are
 /// taken.
-fn throughput(
-    runtime: &Runtime,
-    messages: usize,
-    length: usize,
-    read: fn(&Runtime, &str, usize) -> Result<Duration>,
-) -> Result<f64> {
+fn throughput(runtime: &Runtime, messages: usize, length: usize, read: Read) -> Result<f64> {
     const BLOCK: usize = 64;
     let server = SessionServer::plain();
     let base = server.base_url().replace("localhost", "127.0.0.1");
@@ -151,6 +151,28 @@ fn throughput(
 
 /// The library alone, with the same handshake, counting what it reads.
 fn read_bare(runtime: &Runtime, base: &str, messages: usize) -> Result<Duration> {
+    read_with(runtime, base, messages, |text| {
+        std::hint::black_box(text);
+        Ok(())
+    })
+}
+
+/// The library, and what the contract asks for beside it: each message is held to be JSON with a
+/// type, and given away as a text of its own.
+fn read_parsed(runtime: &Runtime, base: &str, messages: usize) -> Result<Duration> {
+    read_with(runtime, base, messages, |text| {
+        ensure!(Frame::parse(text.as_bytes()) == Ok(Frame::Other), "a frame");
+        std::hint::black_box(text.to_owned());
+        Ok(())
+    })
+}
+
+fn read_with(
+    runtime: &Runtime,
+    base: &str,
+    messages: usize,
+    take: fn(&str) -> Result<()>,
+) -> Result<Duration> {
     runtime.block_on(async {
         let authority = base.trim_start_matches("http://");
         let mut stream = TcpStream::connect(authority).await?;
@@ -168,8 +190,7 @@ fn read_bare(runtime: &Runtime, base: &str, messages: usize) -> Result<Duration>
         for n in 0..messages {
             let message = socket.next().await.context("the end")??;
             ensure!(message.is_text(), "no text");
-            // What a client does at least: it has the text.
-            std::hint::black_box(message.to_text()?);
+            take(message.to_text()?)?;
             if n == 0 {
                 began = Instant::now();
             }

@@ -495,7 +495,7 @@ impl World {
                 assert_eq!(Some(frame.as_str()), model.book.outbox().next());
             }
             self.link(epoch).is_writing = true;
-            let takes = self.rng.pick(&[0, 1, 100]) * MS;
+            let takes = self.rng.pick(&[0, 1, 100, 5_000]) * MS;
             self.at(self.now + takes, Turn::Written(epoch));
         }
         let due = self.subject.poll_timeout();
