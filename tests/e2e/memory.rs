@@ -15,7 +15,7 @@ const MIB: u64 = 1 << 20;
 /// What a daemon takes for its peers beside what its limits count: a task for each connection,
 /// what the allocator rounds up, and the parts of the program that it had not used before. The
 /// program itself is as large as its build makes it, and is not counted.
-const OVERHEAD_BYTES: u64 = 2 * MIB;
+const OVERHEAD_BYTES: u64 = 4 * MIB;
 
 /// Writes `bytes` over and over to every peer until the daemon has stopped reading all of them:
 /// nobody can write, and it waits for something to happen.
