@@ -12,6 +12,7 @@ fn read(message: &str) -> Frame<'_> {
     Frame::parse(message).unwrap()
 }
 
+/// Covers: S2.2, S2.10
 #[test]
 fn every_object_with_a_type_that_is_a_string_is_forwarded() {
     for message in [
@@ -41,6 +42,7 @@ fn every_object_with_a_type_that_is_a_string_is_forwarded() {
     assert_eq!(read(r#"{"type":"keep_alive"}"#), Frame::KeepAlive);
 }
 
+/// Covers: S2.1
 #[test]
 fn anything_else_is_not() {
     for (message, why) in [
@@ -207,6 +209,7 @@ fn requests() -> Vec<(&'static str, Request<'static>)> {
     ]
 }
 
+/// Covers: S2.4, S2.11, S2.12
 #[test]
 fn every_request_is_read_and_written_as_the_contract_has_it() {
     for (object, request) in requests() {
@@ -222,6 +225,7 @@ fn every_request_is_read_and_written_as_the_contract_has_it() {
     }
 }
 
+/// Covers: S2.11
 #[test]
 fn a_known_subtype_of_another_shape_is_kept_as_it_is() {
     for object in [
@@ -262,6 +266,7 @@ fn a_known_subtype_of_another_shape_is_kept_as_it_is() {
     );
 }
 
+/// Covers: S2.6, S2.7, S2.8
 #[test]
 fn every_response_is_read_and_written_as_the_contract_has_it() {
     for (inner, response) in [
@@ -327,6 +332,7 @@ fn a_permission_that_says_more_is_kept_whole() {
     }
 }
 
+/// Covers: S2.5
 #[test]
 fn a_cancellation_names_its_request() {
     assert_eq!(

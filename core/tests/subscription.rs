@@ -151,6 +151,7 @@ fn reconnecting(event: Option<Event<'_>>) -> (u32, Duration, Cause) {
     }
 }
 
+/// Covers: S1.8, S1.9
 #[test]
 fn pings_every_thirty_seconds_and_ends_a_link_that_does_not_answer() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -186,6 +187,7 @@ fn a_timeout_before_it_is_due_or_twice_does_nothing() {
     assert_eq!(driven.machine, after);
 }
 
+/// Covers: S3.2, S3.5
 #[test]
 fn a_dial_has_a_deadline() {
     let mut driven = Driven::new(Policy::FIXED);
@@ -198,6 +200,7 @@ fn a_dial_has_a_deadline() {
     assert_eq!((driven.live.is_some(), driven.dials), (true, 2));
 }
 
+/// Covers: S3.4a
 #[test]
 fn connecting_twice_opens_one_transport() {
     let mut driven = Driven::new(Policy::FIXED);
@@ -210,6 +213,7 @@ fn connecting_twice_opens_one_transport() {
     assert_eq!(driven.machine.open_epoch(), driven.live);
 }
 
+/// Covers: S3.4b, S3.6b
 #[test]
 fn a_close_during_the_dial_opens_nothing_later() {
     let mut driven = Driven::new(Policy::FIXED);
@@ -268,6 +272,7 @@ fn a_dial_that_was_not_heard_of_is_taken_back_silently() {
     assert_eq!(machine.poll_action(), None);
 }
 
+/// Covers: S3.11
 #[test]
 fn code_4003_is_the_end() {
     let mut driven = Driven::open(Policy::RESILIENT);
@@ -277,6 +282,7 @@ fn code_4003_is_the_end() {
     assert_eq!(driven.machine.poll_action(), None);
 }
 
+/// Covers: S3.1a, S3.12
 #[test]
 fn a_session_that_is_not_found_is_asked_for_as_often_as_the_policy_says() {
     for (policy, dials) in [(Policy::FIXED, 4), (Policy::RESILIENT, 9)] {
@@ -302,6 +308,7 @@ fn a_session_that_is_not_found_is_asked_for_as_often_as_the_policy_says() {
     }
 }
 
+/// Covers: S3.1a, S3.10a, S3.13
 #[test]
 fn every_other_code_is_transient() {
     for code in [
@@ -322,6 +329,7 @@ fn every_other_code_is_transient() {
     }
 }
 
+/// Covers: S3.1a, S3.1b
 #[test]
 fn traffic_or_time_prove_a_connection() {
     for (traffic, open_for, attempt) in
@@ -341,6 +349,7 @@ fn traffic_or_time_prove_a_connection() {
     }
 }
 
+/// Covers: S3.1a
 #[test]
 fn a_server_that_accepts_and_is_silent_is_given_up() {
     let mut driven = Driven::new(Policy::FIXED);
@@ -374,6 +383,7 @@ fn the_time_until_the_last_pong_counts_when_a_link_breaks() {
     }
 }
 
+/// Covers: S3.2, S3.10c
 #[test]
 fn failed_dials_are_retried_by_their_class() {
     let transient = [
@@ -431,6 +441,7 @@ fn what_does_not_pass_by_itself_ends_it_unless_it_worked_before() {
     }
 }
 
+/// Covers: S3.10b
 #[test]
 fn a_refused_token_ends_it_unless_there_is_another() {
     for code in [401, 403] {
@@ -471,6 +482,7 @@ fn other_tokens_for_ever_spend_the_budget() {
     assert!(matches!(ended, Some(CloseReason::GaveUp { .. })));
 }
 
+/// Covers: S3.5
 #[test]
 fn a_token_that_never_comes_ends_it() {
     let mut driven = Driven::new(Policy::FIXED);
@@ -489,6 +501,7 @@ fn a_token_that_never_comes_ends_it() {
     assert_eq!(driven.now.since(start), 30 * SECOND);
 }
 
+/// Covers: S3.3
 #[test]
 fn late_events_of_a_replaced_transport_do_nothing() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -523,6 +536,7 @@ fn late_events_of_a_replaced_transport_do_nothing() {
     assert_eq!(cause, Cause::NoPong);
 }
 
+/// Covers: S3.14
 #[test]
 fn a_forced_reconnect_starts_with_whole_budgets_after_half_a_second() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -546,6 +560,7 @@ fn a_forced_reconnect_starts_with_whole_budgets_after_half_a_second() {
     assert_eq!(idle.poll_timeout(), None);
 }
 
+/// Covers: S3.9a, S3.9b
 #[test]
 fn after_a_sleep_the_connection_is_probed_at_once() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -565,6 +580,7 @@ fn after_a_sleep_the_connection_is_probed_at_once() {
     assert_eq!(driven.now.since(probed), 10 * SECOND);
 }
 
+/// Covers: S3.9a
 #[test]
 fn a_tick_that_is_a_little_late_is_no_sleep() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -574,6 +590,7 @@ fn a_tick_that_is_a_little_late_is_no_sleep() {
     assert_eq!(next.since(driven.now), 30 * SECOND);
 }
 
+/// Covers: S3.9a
 #[test]
 fn after_a_sleep_a_dial_starts_anew_and_a_wait_ends() {
     for waits in [false, true] {
@@ -623,6 +640,7 @@ fn a_transport_that_goes_during_the_dial_is_a_failed_dial() {
     assert_eq!(cause, Cause::DialFailed(DialFailure::Unreachable));
 }
 
+/// Covers: S2.3
 #[test]
 fn messages_that_are_none_are_counted_and_close_nothing() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -643,6 +661,7 @@ fn messages_that_are_none_are_counted_and_close_nothing() {
     assert_eq!(driven.tick(), None);
 }
 
+/// Covers: S2.6, S2.13, S2.15
 #[test]
 fn a_request_is_answered_once() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -676,6 +695,7 @@ fn a_request_is_answered_once() {
     assert_eq!(driven.transmitted(), None);
 }
 
+/// Covers: S2.7, S2.8
 #[test]
 fn every_answer_is_a_response() {
     for (answer, expected) in [
@@ -719,6 +739,7 @@ fn every_answer_is_a_response() {
     assert_eq!(driven.machine.pending_requests(), 1);
 }
 
+/// Covers: S2.14
 #[test]
 fn a_request_that_is_not_served_is_refused_with_the_contracts_words() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -739,6 +760,7 @@ fn a_request_that_is_not_served_is_refused_with_the_contracts_words() {
     assert!(matches!(event, Some(Event::RequestArrived { .. })));
 }
 
+/// Covers: S2.5, S2.13
 #[test]
 fn a_request_is_taken_back_by_its_server_only_while_it_waits() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -757,6 +779,7 @@ fn a_request_is_taken_back_by_its_server_only_while_it_waits() {
     );
 }
 
+/// Covers: S3.7
 #[test]
 fn requests_are_dropped_at_a_reconnect_and_the_caller_is_told() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -828,6 +851,7 @@ fn the_bytes_of_requests_are_bounded() {
     assert_eq!(driven.request(&"b".repeat(1_024 - own)), None);
 }
 
+/// Covers: S2.9, S3.6a
 #[test]
 fn what_is_to_be_sent_waits_in_order_for_a_connection() {
     let mut driven = Driven::new(Policy::FIXED);
@@ -853,6 +877,7 @@ fn what_is_to_be_sent_waits_in_order_for_a_connection() {
     assert_eq!(driven.machine.unsent(), 0);
 }
 
+/// Covers: S3.6a, S3.6b
 #[test]
 fn what_waits_to_be_sent_is_bounded() {
     let limits = Limits::builder().max_outbox_frames(2);
@@ -894,6 +919,7 @@ fn what_waits_to_be_sent_is_bounded() {
     assert_eq!(driven.machine.pending_requests(), 0);
 }
 
+/// Covers: S3.8b
 #[test]
 fn retry_after_is_honoured() {
     let mut driven = Driven::new(Policy::FIXED);
@@ -912,6 +938,7 @@ fn retry_after_is_honoured() {
     assert_eq!(delay, 9 * SECOND);
 }
 
+/// Covers: S3.16
 #[test]
 fn it_gives_up_after_half_an_hour_without_a_connection_that_proved_itself() {
     let mut driven = Driven::new(Policy::RESILIENT);

@@ -217,6 +217,39 @@ fn every_break_of_the_simulation_is_listed() {
 }
 
 #[test]
+fn every_break_of_the_subscriptions_simulation_is_listed() {
+    let text = read("tests/src/sim_session/mod.rs");
+    let listed = rows("Subscription simulation breaks");
+    let listed = listed.iter().map(|row| row.join(" ")).collect::<Vec<_>>();
+    let flaws = between(&text, "(Self::", ')').filter_map(|row| row.split_once(", \""));
+    let flaws = flaws.map(|(name, words)| format!("`{name}` {}", words.trim_end_matches('"')));
+    assert_eq!(listed, flaws.collect::<Vec<_>>());
+    assert_eq!(
+        first_names("Subscription simulation breaks"),
+        variants(&text, "Flaw")
+    );
+}
+
+#[test]
+fn every_fuzz_target_is_listed() {
+    let targets = sources(&workspace().join("fuzz/fuzz_targets"), "rs");
+    let targets = targets.expect("the sources can be read").into_iter();
+    let targets = targets.filter_map(|(path, _)| Some(path.file_stem()?.to_str()?.to_owned()));
+    assert_eq!(first_names("Fuzz targets"), targets.collect());
+}
+
+#[test]
+fn every_proof_of_the_compiled_core_is_listed() {
+    let text = read("proofs/binary/prove.py");
+    let quick = between(&text, "\n@proof\ndef ", '(');
+    let proofs = quick.chain(between(&text, "\n@deep\ndef ", '('));
+    assert_eq!(
+        first_names("Binary proofs"),
+        proofs.map(str::to_owned).collect()
+    );
+}
+
+#[test]
 fn every_check_against_the_reference_model_is_listed() {
     let main = read("tests/properties/main.rs");
     let relay = read("tests/properties/relay.rs");

@@ -1,8 +1,10 @@
 //! `hallway session` as a program: lines, exit codes, standard input, memory, and what must never
 //! be printed.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -74,6 +76,7 @@ fn what_the_server_says_is_printed_a_line_each() {
     assert_eq!(finished.stderr, "");
 }
 
+/// Covers: S3.14, S3.15
 #[test]
 fn a_reconnect_is_announced_with_its_time() {
     let (home, server) = (home(), SessionServer::plain());
@@ -102,6 +105,7 @@ fn a_reconnect_is_announced_with_its_time() {
     assert_eq!(server.dials(), 3);
 }
 
+/// Covers: S2.13, S2.15
 #[test]
 fn requests_are_answered_from_standard_input() {
     let (home, server) = (home(), SessionServer::plain());
@@ -188,6 +192,7 @@ fn lines_that_say_nothing_end_nothing() {
     assert_eq!(connection.next_json()["response"]["error"], "cannot");
 }
 
+/// Covers: S3.7
 #[test]
 fn what_a_reconnect_drops_is_said() {
     let (home, server) = (home(), SessionServer::plain());
@@ -256,6 +261,7 @@ fn a_server_that_is_not_trusted_ends_it() {
     );
 }
 
+/// Covers: S1.7
 #[test]
 fn tls_and_a_client_certificate_by_their_options() {
     let (home, authority) = (home(), Authority::new("of the test"));
@@ -349,6 +355,24 @@ fn usage_is_explained() {
     run(&proxy, local, &[], "HTTP_PROXY");
 }
 
+/// Covers: S2.3
+#[test]
+fn what_is_ignored_is_logged() {
+    let (home, server) = (home(), SessionServer::plain());
+    let mut follower = Follower::start(&home, &server.base_url(), &["-v"]);
+    let mut connection = server.connection();
+    follower.event("connected");
+    for total in 1..=2 {
+        connection.send("7");
+        assert_eq!(follower.event("ignored")["total"], total);
+    }
+    follower.0.signal(Signal::TERM);
+    connection.await_close();
+    let logged = follower.finish(0).stderr;
+    let logged = logged.lines().filter(|line| line.contains("was ignored"));
+    assert_eq!(logged.count(), 2);
+}
+
 #[test]
 fn a_reader_that_leaves_ends_it() {
     let (home, server) = (home(), SessionServer::plain());
@@ -388,6 +412,7 @@ fn posted(request: &Request) -> Value {
     serde_json::from_slice(&request.body).unwrap()
 }
 
+/// Covers: S2.16, S2.17, S2.18
 #[test]
 fn send_posts_a_message_of_the_user() {
     let text = "- \"hi\"\n\u{1f600}\u{0}";
@@ -476,14 +501,29 @@ fn exit_codes_of_send() {
     Finished::of(command(&home, "send", &nobody, &[]), &[0xff]).expect(2);
 }
 
+/// Whether a text is spelled as a random UUID.
+fn is_uuid(text: &str) -> bool {
+    let is_spelled = text.bytes().enumerate().all(|(at, byte)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        14 => byte == b'4',
+        _ => byte.is_ascii_hexdigit(),
+    });
+    text.len() == 36 && is_spelled
+}
+
+/// Covers: S2.9
 #[test]
 fn interrupt_waits_for_the_answer() {
+    let ids = &Mutex::new(BTreeSet::new());
     let answer = |answer: fn(&str) -> Value| {
         move |server: &SessionServer| {
             let mut connection = server.connection();
             connection.send(r#"{"type":"assistant"}"#);
             let request = connection.next_json();
             assert_eq!(request["request"], json!({"subtype": "interrupt"}));
+            let id = request["request_id"].as_str().unwrap().to_owned();
+            assert!(is_uuid(&id), "{id}");
+            ids.lock().unwrap().insert(id);
             // A question for permission is for whoever is there to answer it.
             connection.send(&permission("r1"));
             let other = json!({"type": "control_response", "response": {
@@ -507,6 +547,7 @@ fn interrupt_waits_for_the_answer() {
         "{}",
         finished.stderr
     );
+    assert_eq!(ids.lock().unwrap().len(), 2, "a fresh id each");
     once("interrupt", &["--timeout", "300ms"], b"", |server| {
         let mut connection = server.connection();
         connection.next_json();
@@ -523,6 +564,7 @@ fn interrupt_waits_for_the_answer() {
     once("interrupt", &[], b"", unauthorized).expect(4);
 }
 
+/// Covers: S1.6
 #[test]
 fn the_environment_names_the_proxy() {
     let (home, server) = (home(), SessionServer::plain());

@@ -34,6 +34,7 @@ const fn status(status: u16) -> DialFailure {
     }
 }
 
+/// Covers: S3.10a, S3.11, S3.13, S3.15
 #[test]
 fn every_close_code_but_4003_is_dialled_again() {
     let server = SessionServer::plain();
@@ -125,6 +126,7 @@ fn closed_for_ever(code: u16, policy: Policy) -> (usize, CloseReason) {
     (server.dials(), reason)
 }
 
+/// Covers: S3.1a, S3.12, S3.15
 #[test]
 fn accept_then_4001_for_ever_ends() {
     let (dials, reason) = closed_for_ever(4001, patient());
@@ -138,6 +140,7 @@ fn accept_then_4001_for_ever_ends() {
     );
 }
 
+/// Covers: S3.1a, S3.16
 #[test]
 fn accept_then_any_other_code_for_ever_ends() {
     assert_eq!(closed_for_ever(1011, patient()).0, 1 + 200);
@@ -162,6 +165,7 @@ fn refused_for_ever(code: u16) -> (usize, CloseReason) {
     (server.dials(), ending)
 }
 
+/// Covers: S3.10b, S3.10c
 #[test]
 fn every_class_of_status() {
     for code in [408, 425, 429, 500, 501, 502, 503, 504, 520, 599] {
@@ -222,6 +226,7 @@ fn a_refusal_after_a_connection_is_tried_again() {
     client.connected();
 }
 
+/// Covers: S3.8b
 #[test]
 fn the_delay_that_the_server_asks_for() {
     for (asked, least, most) in [
@@ -281,6 +286,7 @@ fn an_answer_that_is_no_upgrade_is_tried_again() {
     assert_eq!(after(Request::reset), unreachable);
 }
 
+/// Covers: S3.2, S3.15
 #[test]
 fn a_dial_that_fails_spends_the_budget_too() {
     let mut server = SessionServer::plain();

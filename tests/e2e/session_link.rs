@@ -20,6 +20,7 @@ fn pinging() -> Settings {
     bounded(|limits| limits.ping_interval(INTERVAL).probe_timeout(INTERVAL))
 }
 
+/// Covers: S1.1, S1.2, S1.3
 #[test]
 fn the_request_is_that_of_the_contract() {
     let server = SessionServer::plain();
@@ -41,6 +42,8 @@ fn the_request_is_that_of_the_contract() {
 }
 
 /// A server that stalls is given up after the dial's deadline, wherever it stalls.
+///
+/// Covers: S3.5
 #[test]
 fn every_stall_has_a_deadline() {
     let server = SessionServer::plain();
@@ -60,6 +63,7 @@ fn every_stall_has_a_deadline() {
     drop(request);
 }
 
+/// Covers: S1.9
 #[test]
 fn a_server_that_leaves_pings_unanswered_is_left_after_one() {
     let server = SessionServer::plain();
@@ -75,6 +79,7 @@ fn a_server_that_leaves_pings_unanswered_is_left_after_one() {
     client.connected();
 }
 
+/// Covers: S1.9
 #[test]
 fn a_link_that_falls_silent_both_ways_is_found() {
     let server = SessionServer::plain();
@@ -139,6 +144,7 @@ fn pings_of_the_server_are_answered_with_their_payload() {
     }
 }
 
+/// Covers: S3.3, S3.4a
 #[test]
 fn what_a_replaced_transport_says_is_not_heard() {
     let server = SessionServer::plain();
@@ -183,6 +189,7 @@ fn a_cut_is_heard_at_once() {
     assert!(matches!(client.closed(), CloseReason::GaveUp { .. }));
 }
 
+/// Covers: S3.4b
 #[test]
 fn close_during_a_dial_dials_no_more() {
     let server = SessionServer::plain();
@@ -199,6 +206,7 @@ fn close_during_a_dial_dials_no_more() {
     assert_eq!(server.dials(), 1);
 }
 
+/// Covers: S3.4b
 #[test]
 fn close_while_waiting_dials_no_more() {
     let server = SessionServer::plain();
@@ -223,6 +231,7 @@ fn close_while_open_says_so_and_waits_for_the_answer() {
     assert_eq!(server.dials(), 1);
 }
 
+/// Covers: S1.4, S3.10b
 #[test]
 fn a_token_that_changes_between_attempts() {
     let (home, server) = (home(), SessionServer::plain());
@@ -317,6 +326,7 @@ fn a_message_of_the_greatest_size_and_one_byte_more() {
     assert_eq!(client.reconnecting(), too_long);
 }
 
+/// Covers: S2.1, S2.2, S2.3
 #[test]
 fn what_is_not_to_be_forwarded_is_counted_and_closes_nothing() {
     let server = SessionServer::plain();

@@ -45,6 +45,7 @@ fn place(server: &SessionServer) -> String {
 
 const REFUSED: CloseReason = CloseReason::Refused(DialFailure::ProxyRefused);
 
+/// Covers: S1.6
 #[test]
 fn an_http_proxy() {
     let server = SessionServer::plain();
@@ -85,6 +86,7 @@ fn an_http_proxy_that_demands_credentials() {
     client.connected();
 }
 
+/// Covers: S1.6
 #[test]
 fn a_socks_proxy() {
     let server = SessionServer::plain();
@@ -125,6 +127,7 @@ fn a_proxy_that_is_not_there_is_tried_again() {
     assert_eq!(server.dials(), 0, "nothing goes past the proxy");
 }
 
+/// Covers: S1.6
 #[test]
 fn what_is_exempt_goes_past_the_proxy() {
     let server = SessionServer::plain();
@@ -137,6 +140,7 @@ fn what_is_exempt_goes_past_the_proxy() {
     assert_eq!(proxy.asked(), [""; 0]);
 }
 
+/// Covers: S1.1, S1.6
 #[test]
 fn tls_goes_through_a_proxy_to_the_server() {
     let (home, authority) = (home(), Authority::new("of the test"));

@@ -45,6 +45,7 @@ fn allow() -> Reply {
     }
 }
 
+/// Covers: S1.5, S2.6, S2.7, S2.8, S2.13, S2.15
 #[test]
 fn requests_are_answered_once() {
     let server = SessionServer::plain();
@@ -112,6 +113,7 @@ fn a_reply_that_is_no_json_is_not_taken() {
     assert_eq!(connection.next_json()["response"]["request_id"], "r1");
 }
 
+/// Covers: S2.12, S2.14
 #[test]
 fn what_is_not_served_is_refused_in_the_contracts_words() {
     let server = SessionServer::plain();
@@ -138,6 +140,7 @@ fn what_is_not_served_is_refused_in_the_contracts_words() {
     }
 }
 
+/// Covers: S2.5, S2.13
 #[test]
 fn a_request_can_be_taken_back() {
     let server = SessionServer::plain();
@@ -163,6 +166,7 @@ fn a_request_can_be_taken_back() {
     assert_eq!(client.message(), cancel);
 }
 
+/// Covers: S3.7
 #[test]
 fn a_reconnect_drops_what_is_pending_and_says_so() {
     let server = SessionServer::plain();
@@ -196,6 +200,8 @@ fn a_reconnect_drops_what_is_pending_and_says_so() {
 }
 
 /// What is accepted while there is no connection goes over the next one, in order and once.
+///
+/// Covers: S3.6a, S3.6b
 #[test]
 fn the_outbox_outlives_the_connection() {
     let server = SessionServer::plain();
@@ -228,6 +234,8 @@ fn the_outbox_outlives_the_connection() {
 
 /// A link that takes nothing: what is accepted stays, beyond what the system has buffered, and
 /// comes over the next connection from where the last one is known to have ended.
+///
+/// Covers: S3.6a
 #[test]
 fn a_link_that_takes_nothing_loses_nothing() {
     let server = SessionServer::plain();

@@ -47,6 +47,7 @@ fn untrusted(mut server: SessionServer, options: &TransportOptions, words: &str)
     assert_eq!(server.dials(), 1);
 }
 
+/// Covers: S1.1, S1.7
 #[test]
 fn an_authority_of_a_file_is_trusted() {
     let (home, authority) = (home(), Authority::new("of the test"));
@@ -113,6 +114,7 @@ fn a_client_certificate_is_no_servers() {
     untrusted(SessionServer::tls(identity.server()), &options, "eku");
 }
 
+/// Covers: S1.7
 #[test]
 fn a_server_that_wants_a_client_certificate() {
     let (home, authority) = (home(), Authority::new("of the test"));

@@ -31,6 +31,7 @@ async function stage(t, token = TOKEN) {
 const next = async (child) => JSON.parse(await child.next());
 
 describe('hallway session and ws', { concurrency: 8, timeout: 120_000 }, () => {
+  // Covers: S1.1, S1.3, S2.6, S2.14
   it('follows, answers and leaves', async (t) => {
     const { server, start } = await stage(t);
     const child = start('follow');
@@ -70,6 +71,7 @@ describe('hallway session and ws', { concurrency: 8, timeout: 120_000 }, () => {
     assert.equal(server.dials, 1);
   });
 
+  // Covers: S2.1
   it('takes large and fragmented messages whole', async (t) => {
     const { server, start } = await stage(t);
     const child = start('follow');
@@ -108,6 +110,7 @@ describe('hallway session and ws', { concurrency: 8, timeout: 120_000 }, () => {
     assert.equal(server.dials, 5);
   });
 
+  // Covers: S3.8c, S3.12
   it('leaves a session that is never found, by the reference’s timing', async (t) => {
     const { server, start } = await stage(t);
     const child = start('follow', '--profile', 'fixed');
@@ -125,6 +128,7 @@ describe('hallway session and ws', { concurrency: 8, timeout: 120_000 }, () => {
     assert.equal(server.dials, 4);
   });
 
+  // Covers: S3.10b
   it('gives up on a wrong token at once', async (t) => {
     const { server, start } = await stage(t, 'another');
     const { code } = await start('follow').finish();
@@ -132,6 +136,7 @@ describe('hallway session and ws', { concurrency: 8, timeout: 120_000 }, () => {
     assert.equal(server.dials, 1);
   });
 
+  // Covers: S2.16, S2.17
   it('sends a message of the user', async (t) => {
     const { server, start } = await stage(t);
     const child = start('send', '--json', 'héllo "you"');

@@ -86,6 +86,7 @@ mod machines {
             check::check_conversation(&bytes.0);
         }
 
+        /// Covers: S3.3
         #[test]
         fn subscription(bytes in steering(600)) {
             check::check_subscription(&bytes.0);

@@ -17,6 +17,8 @@ fn command(seed: u64) -> String {
     format!("HALLWAY_SIM_SEED={seed} {test}")
 }
 
+/// Covers: S1.9, S3.1a, S3.2, S3.3, S3.4a, S3.4b, S3.5, S3.6a, S3.7
+/// Covers: S3.9b, S3.10b
 #[test]
 fn the_ten_points_hold() {
     if let Some(seed) = number("HALLWAY_SIM_SEED") {
