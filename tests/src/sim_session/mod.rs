@@ -14,7 +14,7 @@ mod world;
 
 use std::time::Duration;
 
-use crate::sim::reached;
+use crate::sim::{Report, reached};
 
 /// A deliberate fault of the client, for the tests that show that the judgement can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,22 +120,13 @@ reached! {
     outages,
 }
 
-/// What a run came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The hash of everything that happened: equal for equal seeds.
-    pub hash: u64,
-    /// How often it came into each situation.
-    pub reached: Reached,
-}
-
 /// Runs `seed` to its end and judges it. With `verbose` every step is printed.
 ///
 /// # Panics
 ///
 /// When one of the ten points does not hold, or the model says otherwise.
 #[must_use]
-pub fn run(seed: u64, verbose: bool, flaw: Option<Flaw>) -> Report {
+pub fn run(seed: u64, verbose: bool, flaw: Option<Flaw>) -> Report<Reached> {
     world::World::new(seed, verbose, flaw).run()
 }
 

@@ -12,11 +12,12 @@ use hallway_core::session::subscription::Answer;
 use super::judge::{Judge, SLACK, Step};
 use super::server::{Link, Mood, Server};
 use super::subject::Subject;
-use super::{Flaw, Reached, Report};
+use super::{Flaw, Reached};
 use crate::model::check::subscription::{limits, policy};
 use crate::model::json::{Json, decode, last};
 use crate::model::source::Source;
 use crate::model::subscription::{Fact, Model, Said};
+use crate::sim::Report;
 use crate::sim::trace::Trace;
 
 /// Microseconds since the beginning of the run.
@@ -155,7 +156,7 @@ impl World {
         Instant::from_nanos(self.now * 1_000)
     }
 
-    pub(super) fn run(mut self) -> Report {
+    pub(super) fn run(mut self) -> Report<Reached> {
         self.tell(&Fact::Connect);
         while self.judge.closed().is_none() {
             self.turn();
