@@ -272,6 +272,26 @@ fn a_dial_that_was_not_heard_of_is_taken_back_silently() {
     assert_eq!(machine.poll_action(), None);
 }
 
+#[test]
+fn what_was_to_be_done_with_a_transport_is_forgotten_with_it() {
+    let mut driven = Driven::open(Policy::FIXED);
+    driven.now = driven.machine.poll_timeout().unwrap();
+    driven.machine.handle_timeout(driven.now);
+    let epoch = driven.live.take().unwrap();
+    let broke = driven.machine.handle_closed(epoch, None, driven.now);
+    reconnecting(broke);
+    assert_eq!(driven.machine.poll_action(), None, "no ping over no link");
+
+    let mut driven = Driven::new(Policy::FIXED);
+    let epoch = driven.live.take().unwrap();
+    let refused = status(401);
+    driven
+        .machine
+        .handle_dial_failed(epoch, refused, driven.now);
+    assert!(driven.machine.close().is_some());
+    assert_eq!(driven.machine.poll_action(), None, "nobody needs a token");
+}
+
 /// Covers: S3.11
 #[test]
 fn code_4003_is_the_end() {

@@ -161,7 +161,7 @@ fn read_bare(runtime: &Runtime, base: &str, messages: usize) -> Result<Duration>
 /// type, and given away as a text of its own.
 fn read_parsed(runtime: &Runtime, base: &str, messages: usize) -> Result<Duration> {
     read_with(runtime, base, messages, |text| {
-        ensure!(Frame::parse(text.as_bytes()) == Ok(Frame::Other), "a frame");
+        ensure!(Frame::parse(text) == Ok(Frame::Other), "a frame");
         std::hint::black_box(text.to_owned());
         Ok(())
     })
