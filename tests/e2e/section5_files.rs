@@ -223,7 +223,11 @@ fn s5_07_a_stop_at_any_moment_of_the_start_leaves_nothing() {
             } else {
                 Signal::INT
             };
-            served.signal(signal);
+            if *moment == "at once" {
+                served.insist(signal);
+            } else {
+                served.signal(signal);
+            }
             let (code, lines, log) = served.finish();
             let stopped = lines.last().is_some_and(|line| line.contains("stopped"));
             // Before it listens for signals, it is ended by them: it has made nothing by then.

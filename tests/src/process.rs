@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustix::io::retry_on_intr;
@@ -317,6 +318,28 @@ impl Served {
     pub fn stop(mut self) -> (i32, Vec<String>, String) {
         self.signal(Signal::TERM);
         self.finish()
+    }
+
+    /// Sends `signal`, and again each second until it has ended. For a program that is just
+    /// starting: a signal that comes in the instant in which its handler is installed is lost
+    /// (`signal-hook-registry` knows of no action yet, and the default one is not taken any
+    /// more).
+    ///
+    /// # Panics
+    ///
+    /// When it does not end in time.
+    #[track_caller]
+    pub fn insist(&mut self, signal: Signal) {
+        let start = Instant::now();
+        let mut again = Duration::ZERO;
+        while self.child.try_wait().expect("its status").is_none() {
+            assert!(start.elapsed() < PATIENCE, "the program did not end");
+            if start.elapsed() >= again {
+                self.signal(signal);
+                again = start.elapsed() + Duration::from_secs(1);
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// Waits for its end.
