@@ -635,6 +635,19 @@ mod tests {
     }
 
     #[test]
+    fn a_question_is_refused_by_an_error() {
+        let mut exchange = exchange();
+        let draft = Draft {
+            kind: "next",
+            ..text("")
+        };
+        exchange.ask(draft, &token(), NOW, UnixTime::EPOCH).unwrap();
+        feed(&mut exchange, "{\"type\":\"error\",\"data\":\"no\"}\n");
+        assert_eq!(results(&mut exchange), [(1, Err(Failure::Refused))]);
+        assert_eq!(exchange.refusal(), Some("no"));
+    }
+
+    #[test]
     fn a_refusal_is_the_oldest_requests_own() {
         let mut exchange = exchange();
         for data in ["a", "b", "c"] {
