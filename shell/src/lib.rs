@@ -28,7 +28,11 @@ mod entropy;
 mod group;
 mod home;
 pub mod local;
+#[cfg(feature = "net")]
+mod net;
 pub mod paths;
+#[cfg(feature = "relay")]
+pub mod relay;
 #[cfg(feature = "session")]
 pub mod session;
 

@@ -1,0 +1,3 @@
+//! The end-to-end encrypted relay (relay.md): its files, its HTTP and its sockets.
+
+pub mod credentials;
