@@ -20,6 +20,8 @@ mod memory;
 mod owner;
 mod pipelined;
 mod registry;
+#[cfg(feature = "relay")]
+mod relay_handlers;
 mod run;
 mod section5_daemon;
 mod section5_files;

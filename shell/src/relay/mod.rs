@@ -1,3 +1,5 @@
 //! The end-to-end encrypted relay (relay.md): its files, its HTTP and its sockets.
 
 pub mod credentials;
+pub mod handlers;
+pub mod http;

@@ -41,7 +41,10 @@ impl Http {
     /// [`HttpError`]
     pub async fn request_pairing(&self, terminal: PublicKey) -> Result<Pairing, HttpError> {
         let key = pairing::public_key(terminal);
-        let body = object(&[("publicKey", Text::new(&key).raw()), ("supportsV2", TRUE)]);
+        let body = format!(
+            r#"{{"publicKey":{},"supportsV2":true}}"#,
+            Text::new(&key).raw().as_str()
+        );
         let answer = self.post("/v1/auth/request", None, &body).await?;
         match member(&answer, "state").as_deref() {
             Some("requested") => Ok(Pairing::Requested),
@@ -115,7 +118,10 @@ impl Http {
             ("tag", Text::new(session.tag).raw()),
             ("metadata", Text::new(session.metadata).raw()),
             ("agentState", Raw::NULL),
-            ("dataEncryptionKey", key.as_ref().map_or(Raw::NULL, Text::raw)),
+            (
+                "dataEncryptionKey",
+                key.as_ref().map_or(Raw::NULL, Text::raw),
+            ),
         ]);
         let answer = self.post("/v1/sessions", Some(token), &body).await?;
         let row = Raw::parse(&answer).and_then(|raw| SessionRow::read(raw.get("session")?));
@@ -229,7 +235,9 @@ impl Http {
         if let Some(key) = &key {
             members.push(("dataEncryptionKey", key.raw()));
         }
-        let answer = self.post("/v1/machines", Some(token), &object(&members)).await?;
+        let answer = self
+            .post("/v1/machines", Some(token), &object(&members))
+            .await?;
         let row = Raw::parse(&answer).and_then(|raw| MachineRow::read(raw.get("machine")?));
         row.ok_or(HttpError::Nonsense("machine"))
     }
@@ -242,7 +250,11 @@ impl Http {
     pub async fn machines(&self, token: &AccessToken) -> Result<Vec<MachineRow>, HttpError> {
         let answer = self.get("/v1/machines", Some(token)).await?;
         let list = Raw::parse(&answer).and_then(|raw| {
-            let list = if raw.is_array() { raw } else { raw.get("machines")? };
+            let list = if raw.is_array() {
+                raw
+            } else {
+                raw.get("machines")?
+            };
             rows(list, MachineRow::read)
         });
         list.ok_or(HttpError::Nonsense("machines"))
@@ -304,17 +316,17 @@ pub fn account_name(secret: &AccountSecret) -> String {
 #[must_use]
 pub fn terminal_key(url: &str) -> Option<PublicKey> {
     let key = url.rsplit(['?', '=', '#']).find(|part| !part.is_empty())?;
-    base64::decode(key).try_into().ok().map(PublicKey::from_bytes)
+    base64::decode(key)
+        .try_into()
+        .ok()
+        .map(PublicKey::from_bytes)
 }
 
-const TRUE: Raw<'static> = match Raw::TRUE {
-    raw => raw,
-};
-
+/// The object of these members, whose values are JSON.
 fn object(members: &[(&str, Raw<'_>)]) -> String {
-    let members = members.iter().map(|(name, value)| {
-        [Text::new(name).raw().as_str(), ":", value.as_str()].concat()
-    });
+    let members = members
+        .iter()
+        .map(|(name, value)| [Text::new(name).raw().as_str(), ":", value.as_str()].concat());
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 

@@ -167,27 +167,87 @@ mod tests {
 
     #[test]
     fn every_failure_has_its_class() {
-        let route = r#"{"message":"Route POST:/v3/x not found","error":"Not Found","statusCode":404}"#;
+        let route =
+            r#"{"message":"Route POST:/v3/x not found","error":"Not Found","statusCode":404}"#;
         let session = r#"{"error":"Session not found"}"#;
         let span = Duration::from_secs(7);
         for (error, class, post) in [
-            (refused(401, r#"{"error":"Invalid token"}"#, None), Class::Unauthorized, PostFailure::Unauthorized),
-            (refused(403, "", None), Class::Unauthorized, PostFailure::Unauthorized),
-            (refused(404, session, None), Class::NotFound, PostFailure::SessionGone),
-            (refused(404, route, None), Class::NoRoute, PostFailure::NoRoute),
-            (refused(413, "", None), Class::TooLarge, PostFailure::TooLarge),
-            (refused(429, "", Some(7)), Class::RetryAfter(span), PostFailure::RetryAfter(span)),
-            (refused(503, "", Some(7)), Class::RetryAfter(span), PostFailure::RetryAfter(span)),
-            (refused(429, "", None), Class::Transient, PostFailure::Transient),
-            (refused(500, "", Some(7)), Class::Transient, PostFailure::Transient),
-            (refused(502, "<html>", None), Class::Transient, PostFailure::Transient),
+            (
+                refused(401, r#"{"error":"Invalid token"}"#, None),
+                Class::Unauthorized,
+                PostFailure::Unauthorized,
+            ),
+            (
+                refused(403, "", None),
+                Class::Unauthorized,
+                PostFailure::Unauthorized,
+            ),
+            (
+                refused(404, session, None),
+                Class::NotFound,
+                PostFailure::SessionGone,
+            ),
+            (
+                refused(404, route, None),
+                Class::NoRoute,
+                PostFailure::NoRoute,
+            ),
+            (
+                refused(413, "", None),
+                Class::TooLarge,
+                PostFailure::TooLarge,
+            ),
+            (
+                refused(429, "", Some(7)),
+                Class::RetryAfter(span),
+                PostFailure::RetryAfter(span),
+            ),
+            (
+                refused(503, "", Some(7)),
+                Class::RetryAfter(span),
+                PostFailure::RetryAfter(span),
+            ),
+            (
+                refused(429, "", None),
+                Class::Transient,
+                PostFailure::Transient,
+            ),
+            (
+                refused(500, "", Some(7)),
+                Class::Transient,
+                PostFailure::Transient,
+            ),
+            (
+                refused(502, "<html>", None),
+                Class::Transient,
+                PostFailure::Transient,
+            ),
             (refused(400, "", None), Class::Final, PostFailure::Transient),
             (refused(302, "", None), Class::Final, PostFailure::Transient),
-            (HttpError::Nonsense("x"), Class::Final, PostFailure::Transient),
-            (HttpError::Unanswered(String::new()), Class::Transient, PostFailure::Transient),
-            (HttpError::TimedOut { after: span, sent: true }, Class::Transient, PostFailure::Transient),
+            (
+                HttpError::Nonsense("x"),
+                Class::Final,
+                PostFailure::Transient,
+            ),
+            (
+                HttpError::Unanswered(String::new()),
+                Class::Transient,
+                PostFailure::Transient,
+            ),
+            (
+                HttpError::TimedOut {
+                    after: span,
+                    sent: true,
+                },
+                Class::Transient,
+                PostFailure::Transient,
+            ),
         ] {
-            assert_eq!((error.class(), error.post_failure()), (class, post), "{error}");
+            assert_eq!(
+                (error.class(), error.post_failure()),
+                (class, post),
+                "{error}"
+            );
         }
         for (failure, class) in [
             (DialFailure::Unreachable, Class::Transient),

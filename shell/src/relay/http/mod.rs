@@ -13,10 +13,11 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hallway_core::relay::delays::{Jitter, max_retry_delay};
+use hallway_core::relay::delays::max_retry_delay;
 use tokio::io::AsyncWriteExt as _;
 use zeroize::Zeroizing;
 
+pub use calls::{account_name, terminal_key};
 pub use error::{Class, HttpError};
 pub use rows::{Machine, MachineRow, NewSession, Pairing, PairingStatus, SessionRow};
 
@@ -82,6 +83,16 @@ struct Call<'a> {
     repeatable: bool,
 }
 
+/// Anything up to what the reference waits at most, as often as there were failures: its own
+/// growth of 15 ms a failure is too little for a server in trouble.
+fn spread(failures: u32) -> Duration {
+    let mut random = [0; 4];
+    // Without entropy the retries are merely not spread.
+    drop(entropy::fill(&mut random));
+    let most = max_retry_delay(failures).saturating_mul(failures);
+    most.mul_f64(f64::from(u32::from_le_bytes(random)) / 4_294_967_296.0)
+}
+
 impl Http {
     /// Sets up the way to the server at `base_url`. Reads the certificate files.
     ///
@@ -116,10 +127,6 @@ impl Http {
         } else {
             1
         };
-        let mut seed = [0; 8];
-        // Without entropy the retries are merely not spread.
-        drop(entropy::fill(&mut seed));
-        let mut jitter = Jitter::new(u64::from_le_bytes(seed));
         let mut failures = 0;
         loop {
             let error = match self.attempt(call).await {
@@ -135,10 +142,7 @@ impl Http {
             if failures >= attempts {
                 return Err(error);
             }
-            // The reference's growth is of 15 ms a failure; a request that somebody waits for
-            // is better spread further.
-            let most = max_retry_delay(failures).saturating_mul(failures);
-            let pause = asked.unwrap_or_default() + most.mul_f64(jitter.draw());
+            let pause = asked.unwrap_or_default() + spread(failures);
             tracing::info!(%error, ?pause, path = call.path, "the request is repeated");
             tokio::time::sleep(pause).await;
         }

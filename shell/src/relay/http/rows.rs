@@ -27,18 +27,27 @@ pub struct SessionRow {
 
 impl SessionRow {
     pub(super) fn read(raw: Raw<'_>) -> Option<Self> {
-        let [id, seq, metadata, metadata_version, state, state_version, key, active, active_at] =
-            raw.pick([
-                "id",
-                "seq",
-                "metadata",
-                "metadataVersion",
-                "agentState",
-                "agentStateVersion",
-                "dataEncryptionKey",
-                "active",
-                "activeAt",
-            ])?;
+        let [
+            id,
+            seq,
+            metadata,
+            metadata_version,
+            state,
+            state_version,
+            key,
+            active,
+            active_at,
+        ] = raw.pick([
+            "id",
+            "seq",
+            "metadata",
+            "metadataVersion",
+            "agentState",
+            "agentStateVersion",
+            "dataEncryptionKey",
+            "active",
+            "activeAt",
+        ])?;
         Some(Self {
             id: string(id)?,
             seq: seq?.unsigned()?,
