@@ -12,6 +12,7 @@ pub mod fuzzing;
 pub mod home;
 pub mod model;
 pub mod process;
+pub mod relay_server;
 pub mod sim;
 pub mod wire;
 

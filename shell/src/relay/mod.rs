@@ -3,3 +3,5 @@
 pub mod credentials;
 pub mod handlers;
 pub mod http;
+pub mod session;
+pub mod transport;

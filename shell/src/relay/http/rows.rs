@@ -23,6 +23,8 @@ pub struct SessionRow {
     pub active: bool,
     /// When it last was, in milliseconds since 1970.
     pub active_at: u64,
+    /// All of it, as the server wrote it.
+    pub raw: String,
 }
 
 impl SessionRow {
@@ -58,6 +60,7 @@ impl SessionRow {
             data_key: string(key),
             active: active.and_then(Raw::boolean).unwrap_or_default(),
             active_at: active_at.and_then(Raw::unsigned).unwrap_or_default(),
+            raw: raw.as_str().to_owned(),
         })
     }
 }

@@ -70,9 +70,15 @@ async fn a_request_is_what_the_server_expects() {
         metadata: "bQ==",
         data_key: None,
     };
-    let row = server.http.create_session(&token(), &session).await;
+    let mut row = server
+        .http
+        .create_session(&token(), &session)
+        .await
+        .unwrap();
+    assert!(row.raw.contains(r#""more":{}"#));
+    row.raw.clear();
     assert_eq!(
-        row.unwrap(),
+        row,
         SessionRow {
             id: "s1".to_owned(),
             seq: 4,
@@ -83,6 +89,7 @@ async fn a_request_is_what_the_server_expects() {
             data_key: Some("a2V5".to_owned()),
             active: true,
             active_at: 5,
+            raw: String::new(),
         }
     );
     let asked = server.asked.await.unwrap().remove(0);
