@@ -3,5 +3,6 @@
 pub mod credentials;
 pub mod handlers;
 pub mod http;
+pub mod mirror;
 pub mod session;
 pub mod transport;

@@ -160,7 +160,7 @@ fn answer(state: &mut State, asked: &Asked) -> Answer {
             (200, json!({"machine": machine}))
         }
         ("GET", ["v1", "machines"]) => {
-            let rows: Vec<_> = state.machines.iter().map(|(id, metadata)| {
+            let rows = state.machines.iter().map(|(id, metadata)| {
                 json!({"id": id, "metadata": metadata, "metadataVersion": 1, "active": true})
             });
             (200, rows.collect())
