@@ -21,6 +21,8 @@ mod owner;
 mod pipelined;
 mod registry;
 #[cfg(feature = "relay")]
+mod relay;
+#[cfg(feature = "relay")]
 mod relay_handlers;
 mod run;
 mod section5_daemon;

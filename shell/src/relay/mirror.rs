@@ -273,6 +273,10 @@ impl Mirror {
                 None
             }
             Update::RpcRefused { .. } => None,
+            Update::Connected { .. } => {
+                self.alive.reset_immediately();
+                Some(Said::Update(update))
+            }
             update => Some(Said::Update(update)),
         }
     }

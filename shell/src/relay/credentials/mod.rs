@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::dir::{Dir, DirError, Role};
 use crate::net::{AccessToken, NoToken};
 
+pub(crate) use session_keys::DIRECTORY as SESSION_KEYS;
 pub use session_keys::SessionKey;
 pub use settings::{Settings, SettingsError};
 
