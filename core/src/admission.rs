@@ -229,6 +229,7 @@ mod tests {
         id
     }
 
+    /// Covers: L5.5a, L5.5b
     #[test]
     fn the_oldest_silent_client_makes_room() {
         let mut admission = admission();

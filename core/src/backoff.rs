@@ -553,6 +553,7 @@ mod tests {
         }
     }
 
+    /// Covers: S3.8a
     #[test]
     fn delays_grow_as_they_are_told() {
         for (growth, expected) in [
@@ -571,6 +572,7 @@ mod tests {
         }
     }
 
+    /// Covers: S3.8a
     #[test]
     fn full_jitter_spreads_from_nothing_to_the_delay() {
         let schedule = schedule(Growth::Double, Spread::Full);
@@ -592,6 +594,7 @@ mod tests {
         assert_eq!(nanos(Duration::MAX), u64::MAX);
     }
 
+    /// Covers: S3.8a
     #[test]
     fn equal_seeds_give_equal_delays_and_others_others() {
         let delays = |seed| {
@@ -607,6 +610,7 @@ mod tests {
         assert_eq!(backoff.random.draw(), 0x6e78_9e6a_a1b9_65f4);
     }
 
+    /// Covers: S3.8c, S3.12, S3.13
     #[test]
     fn the_reference_is_reproduced_in_its_timing() {
         let mut backoff = Backoff::new(Policy::FIXED, 1);
@@ -626,6 +630,7 @@ mod tests {
         assert_eq!(backoff.policy(), &Policy::FIXED);
     }
 
+    /// Covers: S3.1a
     #[test]
     fn only_a_connection_that_proved_itself_gives_the_retries_back() {
         let healthy = Policy::FIXED.healthy_after();
@@ -655,6 +660,40 @@ mod tests {
         }
     }
 
+    /// Covers: S3.1b
+    #[test]
+    fn the_time_that_proves_a_connection_is_the_policys() {
+        assert_eq!(Policy::default().healthy_after(), 30 * SECOND);
+        for (policy, healthy) in [
+            (Policy::builder(), 30),
+            (Policy::builder().healthy_after(2 * SECOND), 2),
+        ] {
+            for (open_for, whole) in [(healthy - 1, false), (healthy, true)] {
+                let mut backoff = Backoff::new(policy.build().unwrap(), 1);
+                backoff.fail(Budget::Transient, None, at(0)).unwrap();
+                backoff.end_connection(Duration::from_secs(open_for), false);
+                assert_eq!(backoff.attempt() == 0, whole, "{open_for} of {healthy}");
+            }
+        }
+    }
+
+    /// Covers: S3.8a
+    #[test]
+    fn the_default_doubles_to_a_minute_and_spreads_over_all_of_it() {
+        let mut spans = [1, 2, 4, 8, 16, 32, 60, 60].map(|most| (most * SECOND, Vec::new()));
+        for seed in 0..200 {
+            let mut backoff = Backoff::new(Policy::default(), seed);
+            for (_, delays) in &mut spans {
+                delays.push(backoff.fail(Budget::Transient, None, at(0)).unwrap().delay);
+            }
+        }
+        for (longest, delays) in spans {
+            assert!(delays.iter().all(|delay| *delay <= longest));
+            assert!(delays.iter().any(|delay| *delay * 10 > longest * 9));
+            assert!(delays.iter().any(|delay| *delay * 10 < longest));
+        }
+    }
+
     #[test]
     fn traffic_alone_does_not_make_the_delays_short_again() {
         let mut policy = Policy::builder();
@@ -670,6 +709,7 @@ mod tests {
         assert_eq!(delays, [1, 2, 4, 8, 1]);
     }
 
+    /// Covers: S3.16
     #[test]
     fn it_gives_up_by_time_that_the_server_did_not_ask_for() {
         let mut backoff = Backoff::new(Policy::RESILIENT, 1);
@@ -689,6 +729,7 @@ mod tests {
         assert!(backoff.fail(Budget::Transient, None, at(100_000)).is_ok());
     }
 
+    /// Covers: S3.8b
     #[test]
     fn what_the_server_asks_for_comes_on_top_and_is_bounded() {
         let mut policy = Policy::builder();

@@ -256,6 +256,7 @@ mod tests {
         (frames, false)
     }
 
+    /// Covers: L3.1
     #[test]
     fn splits_on_newlines_alone_however_cut() {
         let bytes = b"a\r\n\n{\"\xf0\x9f\x98\x80\"}\n\x00\n partial";
@@ -272,6 +273,7 @@ mod tests {
         }
     }
 
+    /// Covers: L1.1
     #[test]
     fn the_limit_counts_all_but_the_newline_however_cut() {
         for cut in [1, 7, 511, 512, 513, 600] {

@@ -240,6 +240,7 @@ mod tests {
     use alloc::format;
     use core::time::Duration;
 
+    /// Covers: L1.1, L1.2, L1.3, L1.4, L1.5, L1.6, L1.7, L1.8, L1.9, L3.35
     #[test]
     fn the_defaults_are_those_of_the_contract() {
         let limits = Limits::default();
@@ -256,6 +257,7 @@ mod tests {
         assert_eq!(Limits::builder().build(), Ok(limits));
     }
 
+    /// Covers: L1.12
     #[test]
     fn every_limit_is_set_by_its_name_and_checked_at_both_ends() {
         for name in Limits::NAMES {

@@ -3,7 +3,7 @@
 //!
 //! Both are a lock around a pure machine ([`Inbox`], [`Admission`]); the lock is held for one
 //! transition at a time and never while a waker runs. Under `--cfg hallway_loom` the lock is
-//! loom's.
+//! loom's, under `--cfg hallway_shuttle` shuttle's.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -11,7 +11,9 @@ use core::task::{Context, Poll, Waker};
 
 #[cfg(hallway_loom)]
 use loom::sync::{Mutex, MutexGuard};
-#[cfg(not(hallway_loom))]
+#[cfg(hallway_shuttle)]
+use shuttle::sync::{Mutex, MutexGuard};
+#[cfg(not(any(hallway_loom, hallway_shuttle)))]
 use std::sync::{Mutex, MutexGuard};
 
 use std::sync::PoisonError;
@@ -238,7 +240,7 @@ impl Gate {
     }
 }
 
-#[cfg(not(hallway_loom))]
+#[cfg(not(any(hallway_loom, hallway_shuttle)))]
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,6 +292,7 @@ mod tests {
         );
     }
 
+    /// Covers: L3.32
     #[test]
     fn entries_are_peeked_processed_popped_and_drained() {
         let mailbox = Mailbox::new(&Limits::DEFAULT);

@@ -134,6 +134,7 @@ mod tests {
         UnixTime::from_millis(millis).unwrap().to_string()
     }
 
+    /// Covers: L3.4
     #[test]
     fn text_of_known_instants() {
         assert_eq!(text(0), "1970-01-01T00:00:00.000Z");

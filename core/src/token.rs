@@ -96,6 +96,7 @@ mod tests {
     use super::*;
     use alloc::format;
 
+    /// Covers: L1.10a
     #[test]
     fn a_token_of_ours_is_64_lower_case_hex_characters() {
         let mut entropy = [0_u8; 32];
@@ -106,6 +107,7 @@ mod tests {
         assert_eq!(token.expose(), format!("0fa5{}ff", "00".repeat(29)));
     }
 
+    /// Covers: L3.15
     #[test]
     fn verifies_itself_and_nothing_else() {
         let token = Token::parse("abc").unwrap();
@@ -115,6 +117,7 @@ mod tests {
         }
     }
 
+    /// Covers: L3.15
     #[test]
     fn every_single_bit_counts() {
         let token = Token::from_entropy(&[0x5a; 32]);
@@ -127,6 +130,24 @@ mod tests {
             }
         }
         assert!(token.verify(&text));
+    }
+
+    /// What time a comparison takes no test can tell for sure; the source can tell that only
+    /// `subtle` compares, and that nothing else may.
+    ///
+    /// Covers: L3.6
+    #[test]
+    fn nothing_but_subtle_compares_tokens() {
+        let source = include_str!("token.rs");
+        let (code, _) = source.split_once("#[cfg(test)]").unwrap();
+        let token = code.split_once("pub struct Token(").unwrap().0;
+        assert!(!token.contains("derive"), "a token derives nothing");
+        let verify = "self.0.as_bytes().ct_eq(presented.as_bytes()).into()";
+        assert_eq!(code.matches(verify).count(), 1);
+        assert_eq!(code.matches("presented").count(), 3);
+        for other in ["==", "!=", ".eq(", ".cmp(", "PartialEq for", "Ord for"] {
+            assert!(!code.contains(other), "{other}");
+        }
     }
 
     #[test]

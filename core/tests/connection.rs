@@ -127,6 +127,7 @@ fn messages_and_pings_are_answered_in_order_however_cut() {
     }
 }
 
+/// Covers: L3.23, L5.2
 #[test]
 fn one_error_frame_and_nothing_after_it_however_cut() {
     let too_long = "x".repeat(65_537);
@@ -202,6 +203,7 @@ fn a_closing_connection_swallows_input_and_ends_by_its_deadline() {
     assert!(world.messages().is_empty());
 }
 
+/// Covers: L5.4
 #[test]
 fn an_error_that_is_never_read_does_not_pin_the_connection() {
     let mut world = World::new(&limits());
@@ -222,6 +224,7 @@ fn an_error_that_is_never_read_does_not_pin_the_connection() {
     assert!(world.connection.is_closed() && world.connection.pending().is_empty());
 }
 
+/// Covers: L3.19, L3.28
 #[test]
 fn the_first_authorised_frame_ends_the_auth_deadline() {
     for (frames, authenticated) in [("", false), ("\n \n{\"type\"", false), (PING, true)] {
@@ -241,6 +244,7 @@ fn the_first_authorised_frame_ends_the_auth_deadline() {
     }
 }
 
+/// Covers: L3.20
 #[test]
 fn every_byte_in_either_direction_moves_the_idle_deadline() {
     let mut world = World::new(&limits());
@@ -366,6 +370,7 @@ fn no_frame_is_taken_between_a_message_and_its_answer() {
     assert_eq!(world.replies, error("inbox full"));
 }
 
+/// Covers: L5.3a, L5.3b
 #[test]
 fn unread_replies_stop_the_reading_and_memory_stays_bounded() {
     let limits = Limits::builder().max_outbox_bytes(1_024).build().unwrap();

@@ -11,7 +11,7 @@ use hallway_core::session::event::{
 use hallway_core::session::limits::Limits;
 use hallway_core::session::subscription::{Answer, Subscription};
 
-const MESSAGE: &[u8] = br#"{"type":"assistant"}"#;
+const MESSAGE: &str = r#"{"type":"assistant"}"#;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn status(status: u16) -> DialFailure {
@@ -98,7 +98,7 @@ impl Driven {
         event
     }
 
-    fn received<'a>(&mut self, message: &'a [u8]) -> Option<Event<'a>> {
+    fn received<'a>(&mut self, message: &'a str) -> Option<Event<'a>> {
         self.machine.handle_message(self.live.unwrap(), message)
     }
 
@@ -116,10 +116,7 @@ impl Driven {
 
     fn request(&mut self, id: &str) -> Option<Event<'static>> {
         let text = asks(id, "can_use_tool");
-        match self
-            .machine
-            .handle_message(self.live.unwrap(), text.as_bytes())
-        {
+        match self.machine.handle_message(self.live.unwrap(), &text) {
             Some(Event::RequestArrived { .. }) => None,
             Some(Event::RequestRefused { answered, .. }) => Some(Event::RequestRefused {
                 request_id: id.to_owned().into(),
@@ -154,6 +151,7 @@ fn reconnecting(event: Option<Event<'_>>) -> (u32, Duration, Cause) {
     }
 }
 
+/// Covers: S1.8, S1.9
 #[test]
 fn pings_every_thirty_seconds_and_ends_a_link_that_does_not_answer() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -166,7 +164,7 @@ fn pings_every_thirty_seconds_and_ends_a_link_that_does_not_answer() {
         match n {
             1 => driven.machine.handle_pong(driven.live.unwrap()),
             2 => assert_eq!(driven.received(MESSAGE), Some(Event::MessageReceived)),
-            _ => assert!(driven.received(b"?").is_some()),
+            _ => assert!(driven.received("?").is_some()),
         }
     }
     assert_eq!(driven.tick(), None);
@@ -189,6 +187,7 @@ fn a_timeout_before_it_is_due_or_twice_does_nothing() {
     assert_eq!(driven.machine, after);
 }
 
+/// Covers: S3.2, S3.5
 #[test]
 fn a_dial_has_a_deadline() {
     let mut driven = Driven::new(Policy::FIXED);
@@ -201,6 +200,7 @@ fn a_dial_has_a_deadline() {
     assert_eq!((driven.live.is_some(), driven.dials), (true, 2));
 }
 
+/// Covers: S3.4a
 #[test]
 fn connecting_twice_opens_one_transport() {
     let mut driven = Driven::new(Policy::FIXED);
@@ -213,6 +213,7 @@ fn connecting_twice_opens_one_transport() {
     assert_eq!(driven.machine.open_epoch(), driven.live);
 }
 
+/// Covers: S3.4b, S3.6b
 #[test]
 fn a_close_during_the_dial_opens_nothing_later() {
     let mut driven = Driven::new(Policy::FIXED);
@@ -272,6 +273,27 @@ fn a_dial_that_was_not_heard_of_is_taken_back_silently() {
 }
 
 #[test]
+fn what_was_to_be_done_with_a_transport_is_forgotten_with_it() {
+    let mut driven = Driven::open(Policy::FIXED);
+    driven.now = driven.machine.poll_timeout().unwrap();
+    driven.machine.handle_timeout(driven.now);
+    let epoch = driven.live.take().unwrap();
+    let broke = driven.machine.handle_closed(epoch, None, driven.now);
+    reconnecting(broke);
+    assert_eq!(driven.machine.poll_action(), None, "no ping over no link");
+
+    let mut driven = Driven::new(Policy::FIXED);
+    let epoch = driven.live.take().unwrap();
+    let refused = status(401);
+    driven
+        .machine
+        .handle_dial_failed(epoch, refused, driven.now);
+    assert!(driven.machine.close().is_some());
+    assert_eq!(driven.machine.poll_action(), None, "nobody needs a token");
+}
+
+/// Covers: S3.11
+#[test]
 fn code_4003_is_the_end() {
     let mut driven = Driven::open(Policy::RESILIENT);
     let reason = CloseReason::Unauthorized;
@@ -280,6 +302,7 @@ fn code_4003_is_the_end() {
     assert_eq!(driven.machine.poll_action(), None);
 }
 
+/// Covers: S3.1a, S3.12
 #[test]
 fn a_session_that_is_not_found_is_asked_for_as_often_as_the_policy_says() {
     for (policy, dials) in [(Policy::FIXED, 4), (Policy::RESILIENT, 9)] {
@@ -305,6 +328,7 @@ fn a_session_that_is_not_found_is_asked_for_as_often_as_the_policy_says() {
     }
 }
 
+/// Covers: S3.1a, S3.10a, S3.13
 #[test]
 fn every_other_code_is_transient() {
     for code in [
@@ -325,6 +349,7 @@ fn every_other_code_is_transient() {
     }
 }
 
+/// Covers: S3.1a, S3.1b
 #[test]
 fn traffic_or_time_prove_a_connection() {
     for (traffic, open_for, attempt) in
@@ -334,7 +359,7 @@ fn traffic_or_time_prove_a_connection() {
         reconnecting(driven.closed(1_006));
         driven.tick();
         driven.opened();
-        assert!(driven.received(b"no traffic").is_some());
+        assert!(driven.received("no traffic").is_some());
         if traffic {
             assert!(driven.received(MESSAGE).is_some());
         }
@@ -344,6 +369,7 @@ fn traffic_or_time_prove_a_connection() {
     }
 }
 
+/// Covers: S3.1a
 #[test]
 fn a_server_that_accepts_and_is_silent_is_given_up() {
     let mut driven = Driven::new(Policy::FIXED);
@@ -377,6 +403,7 @@ fn the_time_until_the_last_pong_counts_when_a_link_breaks() {
     }
 }
 
+/// Covers: S3.2, S3.10c
 #[test]
 fn failed_dials_are_retried_by_their_class() {
     let transient = [
@@ -434,6 +461,7 @@ fn what_does_not_pass_by_itself_ends_it_unless_it_worked_before() {
     }
 }
 
+/// Covers: S3.10b
 #[test]
 fn a_refused_token_ends_it_unless_there_is_another() {
     for code in [401, 403] {
@@ -474,6 +502,7 @@ fn other_tokens_for_ever_spend_the_budget() {
     assert!(matches!(ended, Some(CloseReason::GaveUp { .. })));
 }
 
+/// Covers: S3.5
 #[test]
 fn a_token_that_never_comes_ends_it() {
     let mut driven = Driven::new(Policy::FIXED);
@@ -492,6 +521,7 @@ fn a_token_that_never_comes_ends_it() {
     assert_eq!(driven.now.since(start), 30 * SECOND);
 }
 
+/// Covers: S3.3
 #[test]
 fn late_events_of_a_replaced_transport_do_nothing() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -526,6 +556,7 @@ fn late_events_of_a_replaced_transport_do_nothing() {
     assert_eq!(cause, Cause::NoPong);
 }
 
+/// Covers: S3.14
 #[test]
 fn a_forced_reconnect_starts_with_whole_budgets_after_half_a_second() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -549,6 +580,7 @@ fn a_forced_reconnect_starts_with_whole_budgets_after_half_a_second() {
     assert_eq!(idle.poll_timeout(), None);
 }
 
+/// Covers: S3.9a, S3.9b
 #[test]
 fn after_a_sleep_the_connection_is_probed_at_once() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -568,6 +600,7 @@ fn after_a_sleep_the_connection_is_probed_at_once() {
     assert_eq!(driven.now.since(probed), 10 * SECOND);
 }
 
+/// Covers: S3.9a
 #[test]
 fn a_tick_that_is_a_little_late_is_no_sleep() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -577,6 +610,7 @@ fn a_tick_that_is_a_little_late_is_no_sleep() {
     assert_eq!(next.since(driven.now), 30 * SECOND);
 }
 
+/// Covers: S3.9a
 #[test]
 fn after_a_sleep_a_dial_starts_anew_and_a_wait_ends() {
     for waits in [false, true] {
@@ -626,17 +660,28 @@ fn a_transport_that_goes_during_the_dial_is_a_failed_dial() {
     assert_eq!(cause, Cause::DialFailed(DialFailure::Unreachable));
 }
 
+/// Covers: S2.3
 #[test]
 fn messages_that_are_none_are_counted_and_close_nothing() {
     let mut driven = Driven::open(Policy::FIXED);
     let why = NotForwarded::NotAnObject;
-    assert_eq!(driven.received(b"?"), Some(Event::MessageIgnored(why)));
-    assert_eq!(driven.received(b"[]"), Some(Event::MessageIgnored(why)));
+    assert_eq!(driven.received("?"), Some(Event::MessageIgnored(why)));
+    assert_eq!(driven.received("[]"), Some(Event::MessageIgnored(why)));
     assert_eq!(driven.machine.ignored(), 2);
     assert_eq!(driven.received(MESSAGE), Some(Event::MessageReceived));
     assert_eq!(driven.machine.ignored(), 2);
+    let (epoch, why) = (driven.live.unwrap(), NotForwarded::Binary);
+    let ignored = Some(Event::MessageIgnored(why));
+    assert_eq!(driven.machine.handle_binary(epoch), ignored);
+    assert_eq!(driven.machine.handle_binary(Epoch::default()), None);
+    assert_eq!(driven.machine.ignored(), 3);
+    // It is a sign of life, but no traffic.
+    driven.tick();
+    driven.machine.handle_binary(epoch);
+    assert_eq!(driven.tick(), None);
 }
 
+/// Covers: S2.6, S2.13, S2.15
 #[test]
 fn a_request_is_answered_once() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -644,7 +689,7 @@ fn a_request_is_answered_once() {
     let Some(Event::RequestArrived {
         request_id,
         request,
-    }) = driven.received(text.as_bytes())
+    }) = driven.received(&text)
     else {
         panic!("a request arrived");
     };
@@ -670,6 +715,7 @@ fn a_request_is_answered_once() {
     assert_eq!(driven.transmitted(), None);
 }
 
+/// Covers: S2.7, S2.8
 #[test]
 fn every_answer_is_a_response() {
     for (answer, expected) in [
@@ -713,6 +759,7 @@ fn every_answer_is_a_response() {
     assert_eq!(driven.machine.pending_requests(), 1);
 }
 
+/// Covers: S2.14
 #[test]
 fn a_request_that_is_not_served_is_refused_with_the_contracts_words() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -721,7 +768,7 @@ fn a_request_that_is_not_served_is_refused_with_the_contracts_words() {
         request_id: "r1".into(),
         answered: true,
     };
-    assert_eq!(driven.received(text.as_bytes()), Some(refused));
+    assert_eq!(driven.received(&text), Some(refused));
     assert_eq!(
         driven.transmitted().unwrap(),
         r#"{"type":"control_response","response":{"subtype":"error","request_id":"r1","error":"Unsupported control request subtype: foo"}}"#
@@ -729,15 +776,16 @@ fn a_request_that_is_not_served_is_refused_with_the_contracts_words() {
     assert_eq!(driven.machine.pending_requests(), 0);
     let mut serving = Driven::open(Policy::FIXED);
     serving.machine = serving.machine.serving(&["foo"]);
-    let event = serving.received(text.as_bytes());
+    let event = serving.received(&text);
     assert!(matches!(event, Some(Event::RequestArrived { .. })));
 }
 
+/// Covers: S2.5, S2.13
 #[test]
 fn a_request_is_taken_back_by_its_server_only_while_it_waits() {
     let mut driven = Driven::open(Policy::FIXED);
     driven.request("r1");
-    let cancel = br#"{"type":"control_cancel_request","request_id":"r1"}"#;
+    let cancel = r#"{"type":"control_cancel_request","request_id":"r1"}"#;
     let cancelled = Event::RequestCancelled {
         request_id: "r1".into(),
         cancelled: Cancelled::ByServer,
@@ -751,6 +799,7 @@ fn a_request_is_taken_back_by_its_server_only_while_it_waits() {
     );
 }
 
+/// Covers: S3.7
 #[test]
 fn requests_are_dropped_at_a_reconnect_and_the_caller_is_told() {
     let mut driven = Driven::open(Policy::FIXED);
@@ -822,6 +871,7 @@ fn the_bytes_of_requests_are_bounded() {
     assert_eq!(driven.request(&"b".repeat(1_024 - own)), None);
 }
 
+/// Covers: S2.9, S3.6a
 #[test]
 fn what_is_to_be_sent_waits_in_order_for_a_connection() {
     let mut driven = Driven::new(Policy::FIXED);
@@ -847,6 +897,7 @@ fn what_is_to_be_sent_waits_in_order_for_a_connection() {
     assert_eq!(driven.machine.unsent(), 0);
 }
 
+/// Covers: S3.6a, S3.6b
 #[test]
 fn what_waits_to_be_sent_is_bounded() {
     let limits = Limits::builder().max_outbox_frames(2);
@@ -876,7 +927,7 @@ fn what_waits_to_be_sent_is_bounded() {
         request_id: "r1".into(),
         answered: false,
     };
-    assert_eq!(driven.received(text.as_bytes()), Some(refused));
+    assert_eq!(driven.received(&text), Some(refused));
     driven.request("r2");
     let deny = Answer::Deny { message: "" };
     assert_eq!(driven.machine.answer("r2", deny), full);
@@ -888,6 +939,7 @@ fn what_waits_to_be_sent_is_bounded() {
     assert_eq!(driven.machine.pending_requests(), 0);
 }
 
+/// Covers: S3.8b
 #[test]
 fn retry_after_is_honoured() {
     let mut driven = Driven::new(Policy::FIXED);
@@ -906,6 +958,7 @@ fn retry_after_is_honoured() {
     assert_eq!(delay, 9 * SECOND);
 }
 
+/// Covers: S3.16
 #[test]
 fn it_gives_up_after_half_an_hour_without_a_connection_that_proved_itself() {
     let mut driven = Driven::new(Policy::RESILIENT);

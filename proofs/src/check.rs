@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use stateright::{Checker, Model};
+use stateright::{Checker, Expectation, Model};
 
 use crate::search::{Failure, Findings, Proof, search};
 
@@ -20,12 +20,22 @@ pub enum Size {
     Deep,
 }
 
+/// What a model says of its states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Statement {
+    /// Its words.
+    pub name: &'static str,
+    /// Whether one state is enough, which shows that the model gets there.
+    pub is_example: bool,
+}
+
 /// A model under its name.
 pub struct Named {
     /// The name.
     pub name: &'static str,
     /// What it is about.
     pub about: &'static str,
+    statements: Box<dyn Fn() -> Vec<Statement>>,
     check: Box<dyn Fn(Size) -> Report>,
     explore: Box<dyn Fn(u16)>,
 }
@@ -40,12 +50,19 @@ impl Named {
         Self {
             name,
             about,
+            statements: Box::new(move || statements(&model(Size::Small))),
             check: Box::new(move |size| Report::new(model, size)),
             explore: Box::new(move |port| {
                 let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
                 model(Size::Quick).checker().serve(address);
             }),
         }
+    }
+
+    /// Its invariants, examples and goals.
+    #[must_use]
+    pub fn statements(&self) -> Vec<Statement> {
+        (self.statements)()
     }
 
     /// Searches it twice.
@@ -58,6 +75,18 @@ impl Named {
     pub fn explore(&self, port: u16) {
         (self.explore)(port);
     }
+}
+
+fn statements<M: Proof>(model: &M) -> Vec<Statement> {
+    let properties = model.properties().into_iter().map(|property| Statement {
+        name: property.name,
+        is_example: property.expectation == Expectation::Sometimes,
+    });
+    let goals = model.goals().into_iter().map(|goal| Statement {
+        name: goal.name,
+        is_example: false,
+    });
+    properties.chain(goals).collect()
 }
 
 /// What both searches found.

@@ -5,3 +5,4 @@ pub mod exhaustive;
 pub mod models;
 pub mod mutants;
 pub mod search;
+pub mod trace;

@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use hallway_proofs::check::Size;
 use hallway_proofs::exhaustive::{LETTERS, cuts, framer, message};
-use hallway_proofs::{models, mutants};
+use hallway_proofs::{models, mutants, trace};
 
 const USAGE: &str = "usage: hallway-proofs check [--small | --deep] [NAME…]
        hallway-proofs explore NAME [PORT]
        hallway-proofs exhaustive [MORE]
-       hallway-proofs mutants [WORD]";
+       hallway-proofs mutants [WORD]
+       hallway-proofs trace";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
             .map_or_else(|_| usage(), |port| explore(name, port)),
         ["mutants"] => mutants(""),
         ["mutants", word] => mutants(word),
+        ["trace"] => requirements(),
         ["exhaustive"] => exhaustive(0),
         ["exhaustive", more] => more.parse().map_or_else(|_| usage(), exhaustive),
         _ => usage(),
@@ -113,6 +115,24 @@ fn mutants(word: &str) -> ExitCode {
         Ok(survivors) => {
             eprintln!("{survivors} not caught");
             ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Which checks cover which requirements.
+fn requirements() -> ExitCode {
+    match trace::Trace::read(trace::workspace()) {
+        Ok(trace) => {
+            print!("{trace}");
+            if trace.faults().is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Err(error) => {
             eprintln!("error: {error}");

@@ -8,6 +8,7 @@ const fn size(small: usize, large: usize) -> usize {
     if cfg!(debug_assertions) { small } else { large }
 }
 
+/// Covers: L1.1, L3.1, L3.17
 #[test]
 fn the_framer_splits_however_cut() {
     assert!(framer::every_cut(&["a", "\n", "é"], size(4, 6), false) > 1_000);
@@ -21,6 +22,7 @@ fn the_framer_splits_in_every_state() {
     assert!(framer::every_growth(size(2, 4)) > 100);
 }
 
+/// Covers: L3.9, L3.10, L3.14, L3.31, L3.38
 #[test]
 fn messages_mean_what_the_oracle_says() {
     assert!(message::every_text(size(4, 5)) > 1_000);
@@ -29,17 +31,20 @@ fn messages_mean_what_the_oracle_says() {
     assert!(message::every_beginning(message::FEW_PIECES, size(9, 11)) > 1_000);
 }
 
+/// Covers: L3.23, L3.27, L5.2
 #[test]
 fn connections_answer_however_cut() {
     assert!(cuts::every_cut(size(4, 5)) > 1_000);
 }
 
+/// Covers: L3.15
 #[test]
 fn tokens_verify_themselves_alone() {
     assert!(edges::every_token(size(3, 4)) > 1_000);
     assert!(edges::every_near_token() > 1_000);
 }
 
+/// Covers: L3.4, L3.26
 #[test]
 fn arithmetic_is_right_at_its_edges() {
     assert!(edges::every_limit() > 100);

@@ -154,10 +154,13 @@ fn link() {
             Flaw::NoClosingDeadline,
             "every connection ends and hangs up",
         ),
-        (Flaw::AnswersLate, "what was refused is never kept"),
     ] {
-        breaks(|| LinkModel::rough(Size::Small).with(flaw), name);
+        breaks(|| LinkModel::calm(Size::Small).with(flaw), name);
     }
+    breaks(
+        || LinkModel::rough(Size::Small).with(Flaw::AnswersLate),
+        "what was refused is never kept",
+    );
 }
 
 #[test]
@@ -230,13 +233,10 @@ fn crowd() {
         ),
         (Flaw::TrustsAtOnce, "silent clients lock nobody out"),
         (Flaw::EvictsSilently, "who loses its place is told so"),
+        (Flaw::KeepsTheUnwelcome, "no more connections than places"),
         (Flaw::ForgetsRelease, "every place is given back"),
         (Flaw::NoClosingDeadline, "every place is given back"),
     ] {
-        breaks(|| CrowdModel::sized(Size::Quick).with(flaw), name);
+        breaks(|| CrowdModel::cramped(Size::Small).with(flaw), name);
     }
-    breaks(
-        || CrowdModel::sized(Size::Deep).with(Flaw::KeepsTheUnwelcome),
-        "no more connections than places",
-    );
 }

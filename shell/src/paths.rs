@@ -308,6 +308,7 @@ mod tests {
         Some(OsString::from(text))
     }
 
+    /// Covers: L2.1
     #[test]
     fn config_home_prefers_the_flag_then_the_variable_then_home() {
         let told = env(|e| (e.config_dir, e.home) = (os("/c"), os("/home/a")));
@@ -326,6 +327,7 @@ mod tests {
         }
     }
 
+    /// Covers: L2.2
     #[test]
     fn config_home_is_composed_and_absolute_but_the_working_directory_is_left_as_it_is() {
         let decomposed = "cafe\u{301}";
@@ -384,6 +386,7 @@ mod tests {
         }
     }
 
+    /// Covers: L2.4
     #[test]
     fn tmp_dir_takes_the_first_variable_that_is_not_empty() {
         let tmp = |tmpdir, tmp, temp| {
@@ -398,6 +401,7 @@ mod tests {
         assert_eq!(tmp(os("/"), None, None), "/");
     }
 
+    /// Covers: L5.8a
     #[test]
     fn bases_start_with_the_shared_one_and_end_with_one_of_our_own() {
         let plain = env(|_| ()).socket_bases().unwrap();
@@ -426,6 +430,7 @@ mod tests {
         );
     }
 
+    /// Covers: L2.8, L5.10
     #[test]
     fn socket_paths_are_made_absolute_and_nothing_else() {
         let told = env(|_| ());
@@ -448,6 +453,7 @@ mod tests {
         }
     }
 
+    /// Covers: L5.9
     #[test]
     fn the_limit_counts_bytes_and_the_error_says_both_numbers() {
         let of = |length: usize| format!("/{}", "é".repeat(length / 2));

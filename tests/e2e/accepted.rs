@@ -43,6 +43,7 @@ fn expect_delivered(cases: &[(&str, &str)]) {
     }
 }
 
+/// Covers: L3.24
 #[test]
 fn a_ping_is_answered_by_a_pong_and_not_enqueued() {
     let home = home();
@@ -64,6 +65,7 @@ fn a_ping_is_answered_by_a_pong_and_not_enqueued() {
     assert_eq!(served.next_data(), json!("the first"));
 }
 
+/// Covers: L3.24
 #[test]
 fn the_pong_names_the_own_path_as_json() {
     let home = home();
@@ -75,6 +77,7 @@ fn the_pong_names_the_own_path_as_json() {
     assert_eq!(wire.reply(), pong(&escaped));
 }
 
+/// Covers: L3.3, L3.25, L3.26
 #[test]
 fn every_other_type_is_enqueued_and_ids_have_no_gaps_over_connections() {
     let home = home();
@@ -106,6 +109,7 @@ fn every_other_type_is_enqueued_and_ids_have_no_gaps_over_connections() {
     }
 }
 
+/// Covers: L3.1, L3.27
 #[test]
 fn replies_keep_the_order_of_the_frames_however_they_are_cut() {
     let home = home();
@@ -134,6 +138,7 @@ fn replies_keep_the_order_of_the_frames_however_they_are_cut() {
     }
 }
 
+/// Covers: L3.5, L3.28
 #[test]
 fn the_first_authorised_frame_of_any_type_ends_the_wait_for_it() {
     let home = home();
@@ -153,6 +158,7 @@ fn the_first_authorised_frame_of_any_type_ends_the_wait_for_it() {
     pinging.send("{}\n").expect_refusal("unauthorized");
 }
 
+/// Covers: L3.29
 #[test]
 fn a_half_close_is_honoured() {
     let home = home();
@@ -181,6 +187,7 @@ fn a_half_close_is_honoured() {
     assert_eq!(served.next_data(), json!("next"));
 }
 
+/// Covers: L3.29
 #[test]
 fn a_half_close_of_one_who_reads_later_is_honoured() {
     let home = home();
@@ -207,6 +214,7 @@ fn a_half_close_of_one_who_reads_later_is_honoured() {
     wire.expect_end();
 }
 
+/// Covers: L3.30, L5.20
 #[test]
 fn the_entry_tells_when_it_came_and_the_kernels_account_of_who_sent_it() {
     let home = home();
@@ -239,6 +247,7 @@ fn the_entry_tells_when_it_came_and_the_kernels_account_of_who_sent_it() {
     assert_eq!(serde_json::from_str::<Value>(text).unwrap(), told);
 }
 
+/// Covers: L3.31
 #[test]
 fn the_entry_is_the_message_without_its_token_byte_for_byte() {
     expect_delivered(&[
@@ -263,6 +272,7 @@ fn the_entry_is_the_message_without_its_token_byte_for_byte() {
     ]);
 }
 
+/// Covers: L3.33, L3.34, L3.35, L3.36, L3.37
 #[test]
 fn what_javascript_writes_survives() {
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
@@ -320,6 +330,7 @@ fn what_javascript_writes_survives() {
     }
 }
 
+/// Covers: L3.15, L3.31, L5.18
 #[test]
 fn a_token_is_recognised_however_it_is_escaped_and_never_delivered() {
     let home = home();
@@ -344,6 +355,7 @@ fn a_token_is_recognised_however_it_is_escaped_and_never_delivered() {
     }
 }
 
+/// Covers: L3.38
 #[test]
 fn a_duplicate_of_an_interpreted_member_is_an_invalid_frame() {
     let home = home();

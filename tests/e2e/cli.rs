@@ -366,6 +366,7 @@ fn colour_is_for_terminals_or_on_demand() {
 
 // Targets.
 
+/// Covers: L4.16, L4.17
 #[test]
 fn a_target_is_an_address_a_pid_an_id_a_prefix_or_a_name() {
     let home = home();
@@ -440,6 +441,7 @@ fn a_target_that_has_died_is_said_to_be_gone() {
 
 // Peers.
 
+/// Covers: L4.18
 #[test]
 fn peers_are_listed_for_people_and_for_programs() {
     let home = home();
@@ -540,6 +542,7 @@ fn record(home: &Home, pid: u32, members: Value) {
     fs::write(path, members.to_string()).unwrap();
 }
 
+/// Covers: L4.18
 #[test]
 fn all_shows_the_dead_and_why() {
     let home = home();
@@ -578,6 +581,7 @@ fn all_shows_the_dead_and_why() {
     );
 }
 
+/// Covers: L4.18
 #[test]
 fn a_session_does_not_list_itself() {
     let home = home();

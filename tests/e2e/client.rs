@@ -58,6 +58,7 @@ fn ok_line() -> String {
 
 // §4: what is sent.
 
+/// Covers: L3.2, L3.5, L4.1, L4.2
 #[test]
 fn s4_the_members_of_a_frame_have_their_order() {
     let sent = |arguments: &[&str], from: Option<&str>| {
@@ -99,6 +100,7 @@ fn s4_the_members_of_a_frame_have_their_order() {
 
 // §4: what is heard.
 
+/// Covers: L4.3
 #[test]
 fn s4_the_first_response_decides() {
     let later = r#"{"type":"response","data":"ok","meta":{"id":"uds-8"}}"#;
@@ -112,6 +114,7 @@ fn s4_the_first_response_decides() {
     assert_eq!(sent.stdout, "sent\n");
 }
 
+/// Covers: L4.11
 #[test]
 fn s4_unknown_frames_and_blank_lines_are_skipped() {
     let noise = concat!(
@@ -128,6 +131,7 @@ fn s4_unknown_frames_and_blank_lines_are_skipped() {
     assert_eq!(pinged.expect(0).stderr, "");
 }
 
+/// Covers: L4.10
 #[test]
 fn s4_a_pong_counts_for_a_ping_only() {
     let sent = send_and_hear(format!("{{\"type\":\"pong\"}}\n{OK}\n")).expect(0);
@@ -140,6 +144,7 @@ fn s4_a_pong_counts_for_a_ping_only() {
     );
 }
 
+/// Covers: L4.4
 #[test]
 fn s4_an_error_is_told_in_the_peers_words_made_visible() {
     let words = r#"{"type":"error","data":"no\u001b]0;x\u0007 \u202egnp\nerror: fake"}"#;
@@ -152,6 +157,7 @@ fn s4_an_error_is_told_in_the_peers_words_made_visible() {
     );
 }
 
+/// Covers: L4.4
 #[test]
 fn s4_an_error_for_a_ping_is_a_refusal() {
     let refused = meet("ping", &[], |mut wire| {
@@ -180,6 +186,7 @@ fn s4_an_error_without_words_is_one_too() {
     }
 }
 
+/// Covers: L4.4
 #[test]
 fn s4_a_full_inbox_has_an_exit_code_of_its_own() {
     let full = send_and_hear("{\"type\":\"error\",\"data\":\"inbox full\"}\n").expect(6);
@@ -191,6 +198,7 @@ fn s4_a_full_inbox_has_an_exit_code_of_its_own() {
     );
 }
 
+/// Covers: L4.5
 #[test]
 fn s4_what_is_not_json_is_an_invalid_response() {
     for bytes in [
@@ -211,6 +219,7 @@ fn s4_what_is_not_json_is_an_invalid_response() {
     }
 }
 
+/// Covers: L4.6, L4.8, L4.15
 #[test]
 fn s4_an_end_without_an_answer_is_told() {
     let failed = send_and_hear("").expect(1);
@@ -249,6 +258,7 @@ fn s4_an_end_without_an_answer_is_told() {
     );
 }
 
+/// Covers: L1.1, L4.7
 #[test]
 fn s4_a_response_may_be_as_long_as_a_frame_and_no_longer() {
     let padded = |length: usize| {
@@ -271,6 +281,7 @@ fn s4_a_response_may_be_as_long_as_a_frame_and_no_longer() {
     }
 }
 
+/// Covers: L4.9, L4.15
 #[test]
 fn s4_a_silent_server_is_given_up_at_the_deadline() {
     for (verb, more, words) in [
@@ -291,6 +302,7 @@ fn s4_a_silent_server_is_given_up_at_the_deadline() {
 
 // §4: who is reached at all.
 
+/// Covers: L4.12
 #[test]
 fn s4_an_inline_token_is_refused_in_the_references_words() {
     let home = home();
@@ -310,6 +322,7 @@ fn s4_an_inline_token_is_refused_in_the_references_words() {
     }
 }
 
+/// Covers: L4.13
 #[test]
 fn s4_without_a_capability_nothing_is_dialled() {
     let home = home();
@@ -344,6 +357,7 @@ fn assert_untouched(listener: &UnixListener) {
     assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
 }
 
+/// Covers: L4.14
 #[test]
 fn s4_a_connection_that_fails_says_why() {
     let home = home();
@@ -397,6 +411,7 @@ fn s4_a_server_whose_queue_is_full_is_waited_for() {
 
 // §5.9: the reference lets the platform cut a path that is too long, and reaches another socket
 // or none.
+/// Covers: L5.9
 #[test]
 fn s5_9_a_path_that_is_too_long_is_refused_before_anything_is_touched() {
     let home = home();
@@ -425,6 +440,7 @@ fn s5_9_a_path_that_is_too_long_is_refused_before_anything_is_touched() {
 }
 
 // §5.13: a response frame `null` crashes the reference's client (it reads a member of null).
+/// Covers: L5.13a
 #[test]
 fn s5_13_a_null_response_fails_cleanly() {
     for frame in [
@@ -452,6 +468,7 @@ fn s5_13_a_null_response_fails_cleanly() {
 
 // §5.13: the reference's timeout is one of inactivity: a frame every few seconds keeps it
 // waiting for ever.
+/// Covers: L5.13b
 #[test]
 fn s5_13_a_drip_of_frames_does_not_extend_the_deadline() {
     for (verb, more) in [
@@ -473,6 +490,7 @@ fn s5_13_a_drip_of_frames_does_not_extend_the_deadline() {
 
 // The same with frames that never pause: the deadline comes though there is always something to
 // read.
+/// Covers: L5.13b
 #[test]
 fn s5_13_a_flood_of_frames_does_not_extend_the_deadline() {
     let finished = meet("send", &["hello", "--timeout", "300ms"], |mut wire| {
@@ -484,6 +502,7 @@ fn s5_13_a_flood_of_frames_does_not_extend_the_deadline() {
 }
 
 // §5.13: the reference looks for the text `pong` in what it reads.
+/// Covers: L4.15, L5.13c
 #[test]
 fn s5_13_pong_is_not_found_as_a_substring() {
     for line in [
@@ -514,6 +533,7 @@ fn s5_13_pong_is_not_found_as_a_substring() {
 }
 
 // §5.16: the reference believes a capability file whatever its owner and mode.
+/// Covers: L5.16
 #[test]
 fn s5_16_only_a_private_capability_of_ours_is_believed() {
     let home = home();
@@ -565,6 +585,7 @@ fn s5_16_only_a_private_capability_of_ours_is_believed() {
     assert_untouched(&listener);
 }
 
+/// Covers: L2.13
 #[test]
 fn s5_16_a_capability_must_speak_of_this_socket_and_have_a_token() {
     let home = home();
@@ -598,6 +619,7 @@ fn s5_16_a_capability_must_speak_of_this_socket_and_have_a_token() {
 }
 
 // §5.17: the reference never asks who listens: whoever has the path gets the token.
+/// Covers: L5.17b
 #[test]
 fn s5_17_a_server_of_another_user_gets_no_byte() {
     if !is_root() {
@@ -638,6 +660,7 @@ fn listener_of_another_user(path: &str) -> UnixListener {
 }
 
 // §5.18: without a token for the target the reference sends the sender's own.
+/// Covers: L5.18
 #[test]
 fn s5_18_the_own_token_never_leaves() {
     let home = home();

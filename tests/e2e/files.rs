@@ -65,6 +65,8 @@ fn script(home: &Home, shell: &[&str], text: &str) -> Finished {
 // A full disk.
 
 /// By a limit on the size of files, which every user can set: no file can get a byte.
+///
+/// Covers: L2.12
 #[test]
 fn a_full_disk_leaves_the_old_capability_and_nothing_half_made() {
     let home = home();
@@ -96,6 +98,8 @@ fn a_full_disk_leaves_the_old_capability_and_nothing_half_made() {
 }
 
 /// The capability fits, the record does not: both are gone again.
+///
+/// Covers: L2.12
 #[test]
 fn a_disk_that_fills_up_half_way_leaves_nothing() {
     let home = home();
@@ -279,6 +283,7 @@ fn a_config_home_that_cannot_be_written_is_told() {
 
 // The directory of capabilities, in the reference's words.
 
+/// Covers: L2.10, L2.28
 #[test]
 fn the_capability_directory_must_be_private_ours_and_real() {
     let home = home();
@@ -350,6 +355,7 @@ fn the_registry_must_be_a_directory_that_only_we_change() {
 
 // The socket's directory, in the reference's words.
 
+/// Covers: L2.14, L2.15, L2.16, L2.17, L2.27
 #[test]
 fn the_sockets_parent_must_be_private_ours_and_real() {
     let home = home();
@@ -458,6 +464,7 @@ fn base_of(home: &Home, runtime: Option<&Path>) -> PathBuf {
     base
 }
 
+/// Covers: L5.8a
 #[test]
 fn another_users_shared_directory_is_passed_by() {
     if !is_root() {

@@ -98,6 +98,7 @@ async fn daemon_said(client: &mut Client) -> Failure {
     failure
 }
 
+/// Covers: L2.17, L5.7
 #[tokio::test]
 async fn a_dropped_daemon_takes_everything_with_it() {
     let home = home();

@@ -5,6 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
     reason = "a panic is how a test fails"
 )]
 
@@ -29,6 +30,20 @@ mod section5_daemon;
 mod section5_files;
 mod section5_trust;
 mod service_manager;
+#[cfg(feature = "session")]
+mod session_cli;
+#[cfg(feature = "session")]
+mod session_ends;
+#[cfg(feature = "session")]
+mod session_link;
+#[cfg(feature = "session")]
+mod session_proxy;
+#[cfg(feature = "session")]
+mod session_requests;
+#[cfg(feature = "session")]
+mod session_support;
+#[cfg(feature = "session")]
+mod session_tls;
 mod smoke;
 mod stopping;
 mod table;

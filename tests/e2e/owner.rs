@@ -57,6 +57,7 @@ fn ask(wire: &mut Wire, token: &str, question: &str, data: &Value) -> Value {
 
 // Reading.
 
+/// Covers: L3.30, L3.32
 #[test]
 fn what_is_held_is_drained_once_in_order() {
     let home = home();

@@ -13,6 +13,7 @@ fn pipeline(home: &Home, target: &str, input: impl AsRef<[u8]>) -> Finished {
     home.run_with_input(&["send", target, "--json"], input.as_ref())
 }
 
+/// Covers: L3.27, L5.12b
 #[test]
 fn ten_thousand_lines_arrive_in_order_with_gapless_ids() {
     const LINES: u64 = 10_000;

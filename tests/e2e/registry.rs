@@ -97,6 +97,7 @@ fn a_thousand_stale_records_and_two_hundred_dead_sockets_are_in_nobodys_way() {
     home.run(&["ping", "twin"]).expect(0);
 }
 
+/// Covers: L2.23, L2.24
 #[test]
 fn files_that_are_no_records_are_skipped_with_their_reasons() {
     let home = home();
@@ -143,6 +144,7 @@ fn files_that_are_no_records_are_skipped_with_their_reasons() {
 }
 
 // §5.14: the reference takes a recycled pid for a live session.
+/// Covers: L5.14a
 #[test]
 fn s5_14_a_recycled_pid_is_not_the_session() {
     let home = home();
@@ -171,6 +173,7 @@ fn s5_14_a_recycled_pid_is_not_the_session() {
 
 // §5.14: the reference takes a process of another user (EPERM) for a dead one; a reader that
 // took it for a live one would connect where only a stranger can answer.
+/// Covers: L5.14b
 #[test]
 fn s5_14_a_process_of_another_user_is_told_from_a_dead_one() {
     let home = home();
@@ -198,6 +201,7 @@ fn s5_14_a_process_of_another_user_is_told_from_a_dead_one() {
 }
 
 // The same, seen by a user who may not even signal it.
+/// Covers: L5.14b
 #[test]
 fn s5_14_a_process_that_may_not_be_signalled_is_not_dead() {
     if !is_root() {
@@ -235,6 +239,7 @@ fn s5_14_a_process_that_may_not_be_signalled_is_not_dead() {
     }
 }
 
+/// Covers: L4.18
 #[test]
 fn a_zombie_is_no_session() {
     let home = home();
@@ -252,6 +257,7 @@ fn a_zombie_is_no_session() {
 }
 
 // Other programs write no start of their process; then the socket has to tell.
+/// Covers: L2.21, L4.17
 #[test]
 fn a_session_of_another_program_is_found_by_its_record() {
     let home = home();
@@ -274,6 +280,7 @@ fn a_session_of_another_program_is_found_by_its_record() {
 }
 
 // §2: unknown keys are kept: nobody but its writer touches a record.
+/// Covers: L2.22
 #[test]
 fn records_of_other_programs_are_never_changed() {
     let home = home();
@@ -293,6 +300,7 @@ fn records_of_other_programs_are_never_changed() {
     }
 }
 
+/// Covers: L2.18, L2.19
 #[test]
 fn a_records_keys_have_their_order() {
     let home = home();

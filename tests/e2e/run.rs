@@ -12,6 +12,7 @@ use crate::home;
 /// The program under test, as a command that `hallway run` starts calls it.
 const HALLWAY: &str = env!("CARGO_BIN_EXE_hallway");
 
+/// Covers: L2.25, L2.26
 #[test]
 fn the_command_gets_its_address_and_its_peers_find_it() {
     let home = home();
@@ -116,6 +117,7 @@ fn signals_are_passed_on() {
     }
 }
 
+/// Covers: L2.25
 #[test]
 fn the_command_reads_its_own_messages() {
     let home = home();

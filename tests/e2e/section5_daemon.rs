@@ -36,6 +36,8 @@ impl<'a> Beat<'a> {
 
 /// The reference decodes each read by itself: cut in a character, the text is corrupted and
 /// acknowledged.
+///
+/// Covers: L5.1
 #[test]
 fn s5_01_utf8_cut_between_two_reads_arrives_whole() {
     let home = home();
@@ -54,6 +56,8 @@ fn s5_01_utf8_cut_between_two_reads_arrives_whole() {
 }
 
 /// The reference goes on with the frames that came in the same read.
+///
+/// Covers: L3.23, L5.2
 #[test]
 fn s5_02_frames_after_an_error_in_the_same_read_have_no_effect() {
     let home = home();
@@ -86,6 +90,8 @@ fn s5_02_frames_after_an_error_in_the_same_read_have_no_effect() {
 
 /// The reference answers into memory: a client that pings and does not read makes it grow by
 /// hundreds of megabytes in seconds.
+///
+/// Covers: L5.3a, L5.3b
 #[test]
 fn s5_03_responses_have_back_pressure() {
     // What the kernel holds for one connection, both ways, and more than what the daemon does.
@@ -121,6 +127,8 @@ fn s5_03_responses_have_back_pressure() {
 
 /// The reference never closes a client that does not read its error: 128 of them, and nobody
 /// else gets in.
+///
+/// Covers: L5.4
 #[test]
 fn s5_04_errors_that_nobody_reads_pin_no_place() {
     let home = home();
@@ -151,6 +159,8 @@ fn s5_04_errors_that_nobody_reads_pin_no_place() {
 }
 
 /// The same with the output full of answers, so that the error cannot even be written.
+///
+/// Covers: L5.4
 #[test]
 fn s5_04_clients_stuck_on_their_answers_are_dropped() {
     let home = home();
@@ -176,6 +186,8 @@ fn s5_04_clients_stuck_on_their_answers_are_dropped() {
 }
 
 /// The reference lets silent connections hold every place for the whole auth timeout.
+///
+/// Covers: L5.5a, L5.5b
 #[test]
 fn s5_05_silent_clients_have_a_quota_and_the_oldest_makes_room() {
     let home = home();
@@ -216,6 +228,8 @@ fn s5_05_silent_clients_have_a_quota_and_the_oldest_makes_room() {
 }
 
 /// The reference lets them keep the last place of all, too.
+///
+/// Covers: L5.5b
 #[test]
 fn s5_05_a_silent_client_keeps_nobody_out_of_a_full_house() {
     let home = home();
@@ -236,6 +250,8 @@ fn s5_05_a_silent_client_keeps_nobody_out_of_a_full_house() {
 
 /// The reference counts a message as it would write it anew, so that short ones of 45 KB are
 /// refused, and a refused one takes an id with it.
+///
+/// Covers: L5.12a, L5.12b
 #[test]
 fn s5_12_the_inbox_counts_the_bytes_it_keeps_and_ids_have_no_gaps() {
     let home = home();

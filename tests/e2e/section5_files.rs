@@ -73,6 +73,8 @@ fn expect_ping(served: &Served) {
 }
 
 /// The reference unlinks whatever is at its path: it takes a live peer's socket away.
+///
+/// Covers: L5.6b
 #[test]
 fn s5_06_the_path_of_a_live_daemon_is_refused() {
     let home = home();
@@ -95,6 +97,8 @@ fn s5_06_the_path_of_a_live_daemon_is_refused() {
 }
 
 /// Whoever it is.
+///
+/// Covers: L5.6a, L5.6b
 #[test]
 fn s5_06_the_path_of_another_programs_live_socket_is_refused() {
     let home = home();
@@ -112,6 +116,8 @@ fn s5_06_the_path_of_another_programs_live_socket_is_refused() {
 }
 
 /// The reference deletes even a regular file that is given as path.
+///
+/// Covers: L5.6b
 #[test]
 fn s5_06_what_is_no_socket_of_ours_is_refused_untouched() {
     let home = home();
@@ -153,6 +159,8 @@ fn s5_06_what_is_no_socket_of_ours_is_refused_untouched() {
 }
 
 /// The older one's stop removes the newer one's files, in the reference.
+///
+/// Covers: L5.6c
 #[test]
 fn s5_06_a_stop_removes_only_what_is_still_ours() {
     let home = home();
@@ -183,6 +191,8 @@ fn s5_06_a_stop_removes_only_what_is_still_ours() {
 }
 
 /// In the reference start and stop are two tasks, and a stop during the start leaves a server.
+///
+/// Covers: L2.17, L5.7
 #[test]
 fn s5_07_a_stop_at_any_moment_of_the_start_leaves_nothing() {
     let home = home();
@@ -229,6 +239,8 @@ fn s5_07_a_stop_at_any_moment_of_the_start_leaves_nothing() {
 }
 
 /// A daemon is one value: what drops it has stopped it.
+///
+/// Covers: L5.7
 #[test]
 fn s5_07_a_dropped_daemon_is_gone() {
     let home = home();
@@ -253,6 +265,8 @@ fn s5_07_a_dropped_daemon_is_gone() {
 }
 
 /// The reference's shared directory belongs to whoever came first, and locks out all others.
+///
+/// Covers: L5.8a
 #[test]
 fn s5_08_a_shared_directory_of_another_kind_is_passed_by() {
     let home = home();
@@ -287,6 +301,8 @@ fn s5_08_a_shared_directory_of_another_kind_is_passed_by() {
 }
 
 /// The reference does not look at the directories in between.
+///
+/// Covers: L5.8b
 #[test]
 fn s5_08_every_directory_above_the_socket_is_checked() {
     let home = home();
@@ -327,6 +343,8 @@ fn s5_08_every_directory_above_the_socket_is_checked() {
 }
 
 /// The reference's path is cut off in silence, and its socket is elsewhere.
+///
+/// Covers: L5.9
 #[test]
 fn s5_09_a_path_that_is_too_long_is_refused_before_anything_is_touched() {
     let home = home();
@@ -348,6 +366,8 @@ fn s5_09_a_path_that_is_too_long_is_refused_before_anything_is_touched() {
 }
 
 /// The reference advertises a relative path as it was given.
+///
+/// Covers: L2.8, L5.10
 #[test]
 fn s5_10_a_relative_path_is_made_absolute() {
     let home = home();
@@ -368,6 +388,8 @@ fn s5_10_a_relative_path_is_made_absolute() {
 }
 
 /// In the reference they lie there for ever.
+///
+/// Covers: L5.11
 #[test]
 fn s5_11_what_killed_daemons_left_is_swept() {
     let home = home();
@@ -409,6 +431,8 @@ fn s5_11_what_killed_daemons_left_is_swept() {
 }
 
 /// The reference writes its record in place: who reads it meanwhile reads half of it.
+///
+/// Covers: L2.11, L5.15
 #[test]
 fn s5_15_record_and_capability_are_written_beside_and_renamed() {
     let home = home();

@@ -1,5 +1,6 @@
 //! local.md §5: whom the daemon believes, what it keeps to itself, and what it says of others.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -33,6 +34,8 @@ fn connect_as_stranger(path: &str) -> Wire {
 }
 
 /// The reference never asks the kernel who is there.
+///
+/// Covers: L5.17a
 #[test]
 fn s5_17_another_users_connection_is_dropped_before_its_first_byte() {
     if !geteuid().is_root() {
@@ -93,7 +96,25 @@ fn traced(home: &Home, arguments: &[&str]) -> Command {
     command
 }
 
+/// Covers: L1.10a, L1.10b
+#[test]
+fn every_start_has_a_new_token() {
+    let home = home();
+    let socket = home.socket("s");
+    let mut tokens = BTreeSet::new();
+    for _ in 0..4 {
+        let served = home.serve(&["--socket", &socket]);
+        let token = served.token();
+        let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        assert!(token.len() == 64 && token.bytes().all(hex), "{token}");
+        assert_eq!(served.stop().0, 0);
+        assert!(tokens.insert(token), "it was there before");
+    }
+}
+
 /// The reference sends its own token to whoever it has no token for.
+///
+/// Covers: L2.26, L5.18
 #[test]
 fn s5_18_the_token_is_in_its_capability_file_and_nowhere_else() {
     let home = home();
@@ -277,6 +298,8 @@ fn s5_18_the_daemons_memory_is_closed_to_its_user() {
 }
 
 /// The reference tells the sender `invalid frame`, after `ok`, when its own consumer throws.
+///
+/// Covers: L5.19
 #[test]
 fn s5_19_a_consumer_that_fails_is_not_the_senders_fault() {
     let home = home();
@@ -305,6 +328,8 @@ fn s5_19_a_consumer_that_fails_is_not_the_senders_fault() {
 }
 
 /// The same with a command for each message.
+///
+/// Covers: L5.19
 #[test]
 fn s5_19_a_command_that_fails_is_not_the_senders_fault() {
     let home = home();
@@ -324,6 +349,8 @@ fn s5_19_a_command_that_fails_is_not_the_senders_fault() {
 }
 
 /// In the reference a peer's text looks as if the user had typed it.
+///
+/// Covers: L5.20
 #[test]
 fn s5_20_a_peers_text_is_marked_and_cannot_pose_as_anything_else() {
     let home = home();

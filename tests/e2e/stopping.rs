@@ -234,6 +234,7 @@ fn a_daemon_that_was_killed_at_any_moment_does_not_block_the_next() {
     assert_eq!(listed.stdout, "");
 }
 
+/// Covers: L5.6a
 #[test]
 fn of_two_that_start_at_once_one_wins_and_the_other_does_no_harm() {
     let home = home();

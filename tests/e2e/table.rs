@@ -66,6 +66,7 @@ fn message_keeping(token: &str, bytes: usize) -> String {
     format!("{}\n", framed(token, &data))
 }
 
+/// Covers: L3.7
 #[test]
 fn row_blank_lines_are_skipped() {
     let home = home();
@@ -82,6 +83,7 @@ fn row_blank_lines_are_skipped() {
     assert_eq!([served.next_data(), served.next_data()], [1, 2]);
 }
 
+/// Covers: L3.8
 #[test]
 fn row_a_carriage_return_before_the_newline_is_fine() {
     let home = home();
@@ -97,6 +99,7 @@ fn row_a_carriage_return_before_the_newline_is_fine() {
     }
 }
 
+/// Covers: L3.9, L3.23
 #[test]
 fn row_what_is_not_json_is_an_invalid_frame() {
     let home = home();
@@ -146,6 +149,7 @@ fn row_what_is_not_json_is_an_invalid_frame() {
     nothing_took_effect(&mut served);
 }
 
+/// Covers: L3.10
 #[test]
 fn row_a_raw_control_character_in_a_string_is_an_invalid_frame() {
     let home = home();
@@ -170,6 +174,7 @@ fn row_a_raw_control_character_in_a_string_is_an_invalid_frame() {
     assert_eq!(wire.reply(), ok(2));
 }
 
+/// Covers: L3.11
 #[test]
 fn row_invalid_utf8_is_an_invalid_frame() {
     let home = home();
@@ -194,6 +199,7 @@ fn row_invalid_utf8_is_an_invalid_frame() {
     nothing_took_effect(&mut served);
 }
 
+/// Covers: L3.12
 #[test]
 fn row_a_byte_order_mark_is_an_invalid_frame() {
     let home = home();
@@ -205,11 +211,13 @@ fn row_a_byte_order_mark_is_an_invalid_frame() {
     nothing_took_effect(&mut served);
 }
 
+/// Covers: L3.13
 #[test]
 fn row_null_is_an_invalid_frame() {
     expect_refused("invalid frame", &[b"null", b" null ", b"null\r"]);
 }
 
+/// Covers: L3.14
 #[test]
 fn row_json_that_is_no_object_is_unauthorized() {
     let home = home();
@@ -225,6 +233,7 @@ fn row_json_that_is_no_object_is_unauthorized() {
     nothing_took_effect(&mut served);
 }
 
+/// Covers: L3.5, L3.15
 #[test]
 fn row_a_token_missing_empty_no_string_or_wrong_is_unauthorized() {
     let home = home();
@@ -270,6 +279,7 @@ fn row_a_token_missing_empty_no_string_or_wrong_is_unauthorized() {
     nothing_took_effect(&mut served);
 }
 
+/// Covers: L1.1, L3.16
 #[test]
 fn row_a_frame_of_exactly_65536_bytes_is_accepted() {
     let home = home();
@@ -302,6 +312,7 @@ fn row_a_frame_of_exactly_65536_bytes_is_accepted() {
     wire.expect_end();
 }
 
+/// Covers: L1.1, L3.17
 #[test]
 fn row_a_longer_frame_is_refused_with_or_without_its_newline() {
     let home = home();
@@ -337,6 +348,7 @@ fn row_a_longer_frame_is_refused_with_or_without_its_newline() {
     assert_eq!(served.next_data(), json!("before"));
 }
 
+/// Covers: L1.2, L3.18
 #[test]
 fn row_inbox_full_by_count() {
     let home = home();
@@ -361,6 +373,7 @@ fn row_inbox_full_by_count() {
     assert_eq!(served.wire().send(&line).reply(), ok(1_001));
 }
 
+/// Covers: L1.3, L3.18
 #[test]
 fn row_inbox_full_by_bytes() {
     let home = home();
@@ -382,6 +395,7 @@ fn row_inbox_full_by_bytes() {
     wire.expect_refusal("inbox full");
 }
 
+/// Covers: L3.19
 #[test]
 fn row_no_authorised_frame_in_time_is_an_authentication_timeout() {
     let patience = Duration::from_millis(300);
@@ -400,6 +414,7 @@ fn row_no_authorised_frame_in_time_is_an_authentication_timeout() {
     nothing_took_effect(&mut served);
 }
 
+/// Covers: L3.20
 #[test]
 fn row_without_activity_it_is_an_idle_timeout() {
     let patience = Duration::from_millis(1_000);
@@ -424,6 +439,7 @@ fn row_without_activity_it_is_an_idle_timeout() {
     assert!(before.elapsed() >= patience);
 }
 
+/// Covers: L1.4, L3.21
 #[test]
 fn row_the_129th_client_is_told_too_many_clients() {
     let home = home();
@@ -454,6 +470,7 @@ fn row_the_129th_client_is_told_too_many_clients() {
     }
 }
 
+/// Covers: L3.4, L3.22
 #[test]
 fn the_error_frame_is_exact_and_ends_with_one_newline() {
     let home = home();

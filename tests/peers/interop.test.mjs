@@ -46,6 +46,7 @@ describe('hallway serve', { concurrency: 8, timeout: 180_000 }, () => {
     lossless: true, refusesDuplicates: true, overcrowded: ['too many clients'], idleMs: LIMITS.idleMs,
   });
 
+  // Covers: L3.30, L5.20
   it('prints entries with the account that the kernel gives of the sender', async (t) => {
     const home = new Home(t);
     const { child, socket } = await start(home, {});
@@ -61,6 +62,7 @@ describe('hallway serve', { concurrency: 8, timeout: 180_000 }, () => {
 });
 
 describe('hallway send, ping and peers', { concurrency: 8, timeout: 120_000 }, () => {
+  // Covers: L3.2
   it('sends a text, with nothing in it but what was asked for', async (t) => {
     const home = new Home(t);
     const server = await home.server();
@@ -107,6 +109,7 @@ describe('hallway send, ping and peers', { concurrency: 8, timeout: 120_000 }, (
     assert.equal((await sent).code, EXIT.timedOut);
   });
 
+  // Covers: L4.16, L4.17
   it('finds a peer by path, pid, session id, prefix of it, and name', async (t) => {
     const home = new Home(t);
     const id = 'aaaa1111-0000-4000-8000-000000000001';
@@ -120,6 +123,7 @@ describe('hallway send, ping and peers', { concurrency: 8, timeout: 120_000 }, (
     }
   });
 
+  // Covers: L4.18
   it('lists the live registered peers', async (t) => {
     const home = new Home(t);
     const peers = new Map();
@@ -156,6 +160,7 @@ describe('hallway send, ping and peers', { concurrency: 8, timeout: 120_000 }, (
     assert.equal((await hallway(home, ['send', 'twin', 'x'])).code, EXIT.done);
   });
 
+  // Covers: L4.13, L4.14
   it('tells a peer that has gone from one without a capability', async (t) => {
     const home = new Home(t);
     const { child, socket } = await home.server();
@@ -167,6 +172,7 @@ describe('hallway send, ping and peers', { concurrency: 8, timeout: 120_000 }, (
     assertFailed(await hallway(home, ['send', other, 'x']), EXIT.unreachable, `No auth token found for peer at ${other}`);
   });
 
+  // Covers: L4.4
   it('passes on that its token is not the right one', async (t) => {
     const home = new Home(t);
     const { socket } = await home.server();
@@ -175,6 +181,7 @@ describe('hallway send, ping and peers', { concurrency: 8, timeout: 120_000 }, (
     assertFailed(await hallway(home, ['ping', socket]), EXIT.refused, 'unauthorized');
   });
 
+  // Covers: L4.12
   it('refuses an inline token without connecting', async (t) => {
     const home = new Home(t);
     const server = await home.server();

@@ -45,21 +45,25 @@ mod machines {
     proptest! {
         #![proptest_config(cases(1))]
 
+        /// Covers: L5.3a
         #[test]
         fn outbox(bytes in steering(300)) {
             check::check_outbox(&bytes.0);
         }
 
+        /// Covers: L3.19, L3.20, L3.23, L5.4
         #[test]
         fn connection(bytes in steering(400)) {
             check::check_connection(&bytes.0);
         }
 
+        /// Covers: L4.3, L4.10, L5.13b
         #[test]
         fn exchange(bytes in steering(400)) {
             check::check_exchange(&bytes.0);
         }
 
+        /// Covers: L3.32, L5.12a, L5.12b
         #[test]
         fn inbox(bytes in steering(400)) {
             check::check_inbox(&bytes.0);
@@ -70,14 +74,22 @@ mod machines {
             check::check_mailbox(&bytes.0);
         }
 
+        /// Covers: L5.5a, L5.5b
         #[test]
         fn admission(bytes in steering(400)) {
             check::check_admission(&bytes.0);
         }
 
+        /// Covers: L3.22, L3.27, L5.2
         #[test]
         fn conversation(bytes in steering(300)) {
             check::check_conversation(&bytes.0);
+        }
+
+        /// Covers: S3.3
+        #[test]
+        fn subscription(bytes in steering(600)) {
+            check::check_subscription(&bytes.0);
         }
     }
 }
@@ -89,21 +101,31 @@ mod decoders {
     proptest! {
         #![proptest_config(cases(4))]
 
+        /// Covers: L3.1, L5.1
         #[test]
         fn framer(bytes in steering(400)) {
             check::check_framer(&bytes.0);
         }
 
+        /// Covers: L3.9, L3.31, L3.33, L3.38
         #[test]
         fn message(bytes in steering(200)) {
             check::check_message(&bytes.0);
         }
 
+        /// Covers: S2.2
+        #[test]
+        fn control(bytes in steering(60)) {
+            check::check_control(&bytes.0);
+        }
+
+        /// Covers: L2.22
         #[test]
         fn record(bytes in steering(100)) {
             check::check_record(&bytes.0);
         }
 
+        /// Covers: L2.7, L2.13
         #[test]
         fn capability(bytes in steering(60)) {
             check::check_capability(&bytes.0);
@@ -114,6 +136,7 @@ mod decoders {
             check::check_input(&bytes.0);
         }
 
+        /// Covers: L3.4
         #[test]
         fn time(millis in any::<u64>(), exponent in 0..64_u32) {
             check::check_time(millis >> exponent);

@@ -4,7 +4,8 @@
 //! Everything waits with a deadline and for events, never for time to pass.
 //!
 //! Beside them: [`model`] describes the local protocol a second time and holds the core against
-//! it, and [`sim`] runs the whole system under chance, from one seed.
+//! it. [`sim`] runs the whole system under chance, from one seed, and [`sim_session`] a
+//! subscription.
 
 pub mod files;
 pub mod frame;
@@ -12,8 +13,12 @@ pub mod fuzzing;
 pub mod home;
 pub mod model;
 pub mod process;
+#[cfg(feature = "relay")]
 pub mod relay_server;
+#[cfg(feature = "session")]
+pub mod session;
 pub mod sim;
+pub mod sim_session;
 pub mod wire;
 
 pub use home::Home;

@@ -167,31 +167,42 @@ impl Served {
     #[must_use]
     pub fn start_unread(mut command: Command, config: &Path, path: &str) -> (Self, PipeReader) {
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
-        let mut child = command
-            .stdout(writer)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        // Its copy of the writing end: the child's is to be the last.
-        drop(command);
+        command.stdout(writer);
+        let mut served = Self::spawn_silent(command, config);
+        path.clone_into(&mut served.path);
         let mut byte = [0];
         while byte != *b"\n" {
             let ready = wait_for(&reader, PollFlags::IN, PATIENCE);
             assert!(ready, "no first line");
             reader.read_exact(&mut byte).expect("its first line");
         }
+        (served, reader)
+    }
+
+    /// Starts `command`, whose output is for whoever gave it one.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn spawn_silent(mut command: Command, config: &Path) -> Self {
+        let mut child = command
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        // Its copy of the output: the child's is to be the last.
+        drop(command);
         let (_, lines) = channel();
         let errors = Some(collect(child.stderr.take().expect("its errors")));
         let pid = child.id();
-        let served = Self {
+        Self {
             child,
             lines,
             errors,
             config: config.to_owned(),
-            path: path.to_owned(),
+            path: String::new(),
             pid,
-        };
-        (served, reader)
+        }
     }
 
     /// The next line of its output, as it was written.
@@ -245,6 +256,22 @@ impl Served {
             .pointer("/message/data")
             .unwrap_or_else(|| panic!("no message: {entry}"))
             .clone()
+    }
+
+    /// Writes one line to its standard input, which has to be a pipe.
+    ///
+    /// # Panics
+    ///
+    /// When it does not read any more.
+    pub fn write_line(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("its input");
+        let line = format!("{line}\n");
+        input.write_all(line.as_bytes()).expect("it reads");
+    }
+
+    /// Ends its standard input.
+    pub fn close_input(&mut self) {
+        drop(self.child.stdin.take());
     }
 
     /// Its token.
@@ -364,11 +391,25 @@ impl Served {
     /// When it is gone.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory that it ever had, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// When it is gone.
+    #[must_use]
+    pub fn peak_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("its status");
         let line = status
             .lines()
-            .find(|line| line.starts_with("VmRSS:"))
+            .find(|line| line.starts_with(what))
             .expect("its memory");
         let kib: u64 = line
             .split_whitespace()

@@ -94,6 +94,7 @@ mod tests {
         parse(text.as_bytes(), "/s").map(|token| String::from(token.expose()))
     }
 
+    /// Covers: L2.7
     #[test]
     fn prints_the_contract_text_and_reads_it_back() {
         let token = Token::from_entropy(&[7; 32]);
@@ -125,6 +126,7 @@ mod tests {
         );
     }
 
+    /// Covers: L2.13
     #[test]
     fn everything_else_is_no_token() {
         use CapabilityError::{NoToken, NotAnObject, OtherSocket};

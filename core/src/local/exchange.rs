@@ -549,6 +549,7 @@ mod tests {
         Ok(Answer::Accepted(Some(Box::from(id))))
     }
 
+    /// Covers: L3.2, L3.5, L4.1, L4.2
     #[test]
     fn frames_have_the_key_order_of_the_contract() {
         let mut exchange = exchange();
@@ -713,6 +714,7 @@ mod tests {
         assert!(exchange.is_closed());
     }
 
+    /// Covers: L4.9
     #[test]
     fn the_earliest_deadline_ends_everything() {
         let mut exchange = exchange();
@@ -825,6 +827,7 @@ mod tests {
         }
     }
 
+    /// Covers: L4.6
     #[test]
     fn failures_have_their_contract_words() {
         let failures = [

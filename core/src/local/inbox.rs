@@ -329,6 +329,7 @@ mod tests {
             .map(EntryId::get)
     }
 
+    /// Covers: L3.26, L5.12b
     #[test]
     fn ids_have_no_gaps_over_refusals_and_drains() {
         let mut inbox = inbox(2, 600);
@@ -371,6 +372,7 @@ mod tests {
         );
     }
 
+    /// Covers: L3.30
     #[test]
     fn pending_entries_stay_until_processed() {
         let mut inbox = inbox(10, 600);
@@ -406,6 +408,7 @@ mod tests {
         assert!(by_bytes.is_crowded());
     }
 
+    /// Covers: L3.30
     #[test]
     fn an_entry_prints_as_its_documented_line() {
         let mut inbox = inbox(1, 600);

@@ -408,6 +408,7 @@ mod tests {
         }
     }
 
+    /// Covers: L3.38
     #[test]
     fn duplicates_of_interpreted_members_are_invalid() {
         for frame in [
@@ -459,6 +460,7 @@ mod tests {
         assert!(format!("{}", MessageError::NotAnObject).contains("not a JSON object"));
     }
 
+    /// Covers: L3.35
     #[test]
     fn nesting_is_bounded() {
         let limits = Limits::builder().max_frame_depth(128).build().unwrap();
@@ -479,6 +481,7 @@ mod tests {
         }
     }
 
+    /// Covers: L3.7
     #[test]
     fn blank_is_json_whitespace_only() {
         assert!(is_blank(b"") && is_blank(b" \t\r"));
@@ -494,6 +497,7 @@ mod tests {
         }
     }
 
+    /// Covers: L2.26
     #[test]
     fn debug_does_not_print_the_token() {
         let frame = br#"{"a":1,"meta":{"authToken":"secret"}}"#;

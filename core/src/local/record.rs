@@ -299,6 +299,7 @@ mod tests {
         }
     }
 
+    /// Covers: L2.22
     #[test]
     fn what_was_read_is_printed_back() {
         let text = r#"{"pid":7,"name":"\ud83d","later":{"a":[1e999]},"x":1,"x":2,"status":null}"#;
@@ -310,6 +311,7 @@ mod tests {
         assert_eq!(record.raw("absent"), None);
     }
 
+    /// Covers: L2.19
     #[test]
     fn a_record_of_ours_has_the_contract_keys_in_order() {
         let mut record = Record::new(7);
@@ -424,6 +426,7 @@ mod tests {
         );
     }
 
+    /// Covers: L2.20
     #[test]
     fn kinds_have_their_contract_texts() {
         let kinds = [

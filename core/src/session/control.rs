@@ -14,8 +14,8 @@ use crate::json;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NotForwarded {
-    /// It is not UTF-8.
-    NotText,
+    /// It is a binary message.
+    Binary,
     /// It is not one JSON object.
     NotAnObject,
     /// It has no `type` that is a string.
@@ -25,7 +25,7 @@ pub enum NotForwarded {
 impl fmt::Display for NotForwarded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotText => "not UTF-8 text",
+            Self::Binary => "not a text message",
             Self::NotAnObject => "not a JSON object",
             Self::NoType => "no type that is a string",
         })
@@ -64,13 +64,12 @@ pub enum Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Reads one message. Of a member that stands there twice the last one counts.
+    /// Reads one text message. Of a member that stands there twice the last one counts.
     ///
     /// # Errors
     ///
     /// [`NotForwarded`] when it is not an object with a `type` that is a string.
-    pub fn parse(message: &'a [u8]) -> Result<Self, NotForwarded> {
-        let text = core::str::from_utf8(message).map_err(|_| NotForwarded::NotText)?;
+    pub fn parse(text: &'a str) -> Result<Self, NotForwarded> {
         let (mut kind, mut id, mut request, mut response) = (None, None, None, None);
         json::members(text, |member| {
             for (slot, name) in [

@@ -26,7 +26,7 @@ limits! {
         token_timeout = 30_000 ms in 1 ..= 600_000;
         /// From ping to ping; a pong is due before the next one.
         ping_interval = 30_000 ms in 1 ..= 3_600_000;
-        /// From the ping after a sleep to its pong.
+        /// From the ping after a sleep to its pong; no longer than `ping_interval` counts.
         probe_timeout = 10_000 ms in 1 ..= 3_600_000;
         /// A timeout that is handled so much after it was due means that the machine slept.
         sleep_lateness = 30_000 ms in 1 ..= 86_400_000;

@@ -18,7 +18,7 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use core::time::Duration;
 
-use super::control::{Frame, Request, Response};
+use super::control::{Frame, NotForwarded, Request, Response};
 use super::event::{
     Action, Cancelled, Cause, CloseReason, DialFailure, Epoch, Event, SendError, Verdict,
 };
@@ -248,9 +248,9 @@ impl Subscription {
         })
     }
 
-    /// A whole message came over the transport of `epoch`. `None` when that transport is not
+    /// A whole text message came over the transport of `epoch`. `None` when that transport is not
     /// the open one: the message is to be dropped.
-    pub fn handle_message<'a>(&mut self, epoch: Epoch, message: &'a [u8]) -> Option<Event<'a>> {
+    pub fn handle_message<'a>(&mut self, epoch: Epoch, message: &'a str) -> Option<Event<'a>> {
         let State::Open {
             epoch: open,
             pinged,
@@ -267,10 +267,7 @@ impl Subscription {
         *alive = pinged.take().unwrap_or(*alive);
         let frame = match Frame::parse(message) {
             Ok(frame) => frame,
-            Err(why) => {
-                self.ignored = self.ignored.saturating_add(1);
-                return Some(Event::MessageIgnored(why));
-            }
+            Err(why) => return Some(self.ignore(why)),
         };
         *traffic = true;
         Some(match frame {
@@ -289,6 +286,13 @@ impl Subscription {
                 Event::MessageReceived
             }
         })
+    }
+
+    /// A binary message came over the transport of `epoch`; it is of no use.
+    pub fn handle_binary(&mut self, epoch: Epoch) -> Option<Event<'static>> {
+        self.handle_pong(epoch);
+        let is_open = self.is_open(epoch);
+        is_open.then(|| self.ignore(NotForwarded::Binary))
     }
 
     /// A pong, or any other bytes, came over the transport of `epoch`: it is alive. A long
@@ -357,7 +361,8 @@ impl Subscription {
             } => {
                 self.backoff.restart();
                 *pinged = Some(now);
-                *tick = now.after(self.limits.probe_timeout());
+                let probe = self.limits.probe_timeout();
+                *tick = now.after(probe.min(self.limits.ping_interval()));
                 self.actions.ping = Some(*epoch);
                 None
             }
@@ -570,6 +575,11 @@ impl Subscription {
             return Err(SendError::NotJson);
         }
         self.outbox.push(frame, &self.limits)
+    }
+
+    fn ignore<'a>(&mut self, why: NotForwarded) -> Event<'a> {
+        self.ignored = self.ignored.saturating_add(1);
+        Event::MessageIgnored(why)
     }
 
     /// The server asks.

@@ -14,7 +14,6 @@ use crate::search::{Goal, Promise, Proof};
 const AUTH: u16 = 1;
 const IDLE: u16 = 2;
 const CLOSING: u16 = 1;
-const MOST_CLIENTS: usize = 2;
 const MOST_WAITING: usize = 1;
 const MOST_REFUSED: usize = 1;
 
@@ -107,6 +106,7 @@ pub enum Step {
 pub struct CrowdModel {
     limits: Limits,
     server: Server,
+    places: usize,
     most_arrivals: u8,
     flaw: Option<Flaw>,
 }
@@ -115,14 +115,33 @@ impl CrowdModel {
     /// Clients of one process; timers are punctual.
     #[must_use]
     pub fn sized(size: Size) -> Self {
-        let most_arrivals = match size {
-            Size::Small => 2,
-            Size::Quick => 3,
-            Size::Deep => 4,
-        };
+        Self::new(
+            2,
+            match size {
+                Size::Small => 2,
+                Size::Quick => 3,
+                Size::Deep => 4,
+            },
+        )
+    }
+
+    /// The same with one place, so that few clients are too many.
+    #[must_use]
+    pub fn cramped(size: Size) -> Self {
+        Self::new(
+            1,
+            match size {
+                Size::Small => 3,
+                Size::Quick => 4,
+                Size::Deep => 5,
+            },
+        )
+    }
+
+    fn new(places: usize, most_arrivals: u8) -> Self {
         let limits = Limits::builder()
             .max_frame_bytes(MAX_FRAME_BYTES)
-            .max_clients(MOST_CLIENTS)
+            .max_clients(places)
             .max_unauthenticated_clients(MOST_WAITING)
             .max_refused_clients(MOST_REFUSED)
             .auth_timeout(span(AUTH))
@@ -131,6 +150,7 @@ impl CrowdModel {
         Self {
             limits: built(limits),
             server: Server::new("/s", token(TOKEN)),
+            places,
             most_arrivals,
             flaw: None,
         }
@@ -155,7 +175,7 @@ impl CrowdModel {
 
     fn arrive(&self, state: &mut State) {
         state.arrivals += 1;
-        let full = state.admission.served() >= MOST_CLIENTS;
+        let full = state.admission.served() >= self.places;
         let silent = state.clients.iter().any(Client::is_silent);
         let now = at(state.now);
         let connection = Connection::new(&self.limits, now);
@@ -312,12 +332,15 @@ impl Model for CrowdModel {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("no more connections than places", |_, s: &State| {
-                s.clients.len() <= MOST_CLIENTS + MOST_REFUSED
-                    && s.admission.served() <= MOST_CLIENTS
-                    && s.admission.unauthenticated() <= MOST_WAITING
-                    && s.admission.refused() <= MOST_REFUSED
-            }),
+            Property::always(
+                "no more connections than places",
+                |model: &Self, s: &State| {
+                    s.clients.len() <= model.places + MOST_REFUSED
+                        && s.admission.served() <= model.places
+                        && s.admission.unauthenticated() <= MOST_WAITING
+                        && s.admission.refused() <= MOST_REFUSED
+                },
+            ),
             Property::always(
                 "the book is about the connections that are there",
                 |_, s: &State| {
@@ -341,10 +364,13 @@ impl Model for CrowdModel {
                     clients.any(|client| client.connection.close_reason() == told)
                 },
             ),
-            Property::sometimes("all places are taken for good", |_, s: &State| {
-                let trusted = s.clients.iter().filter(|client| client.authenticated);
-                trusted.count() == MOST_CLIENTS
-            }),
+            Property::sometimes(
+                "all places are taken for good",
+                |model: &Self, s: &State| {
+                    let trusted = s.clients.iter().filter(|client| client.authenticated);
+                    trusted.count() == model.places
+                },
+            ),
         ]
     }
 }

@@ -18,6 +18,8 @@ pub mod crowd;
 pub mod exchange;
 pub mod inbox;
 pub mod link;
+pub mod policy;
+pub mod reference;
 pub mod subscription;
 
 use std::time::Duration;
@@ -65,6 +67,11 @@ pub fn all() -> Vec<Named> {
             "crowd",
             "the admission book and a connection for each of its clients",
             crowd::CrowdModel::sized,
+        ),
+        Named::new(
+            "cramped-crowd",
+            "the same with one place",
+            crowd::CrowdModel::cramped,
         ),
         Named::new(
             "inbox",

@@ -38,6 +38,12 @@ struct Mutant {
 /// How many seconds the proofs may take to notice: a mutant may make a state space endless.
 const PATIENCE_SECONDS: &str = "300";
 
+/// The names of all mutants.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    table::MUTANTS.iter().map(|mutant| mutant.name).collect()
+}
+
 /// Runs every mutant whose name or file contains `word`; returns how many were not noticed.
 ///
 /// # Errors

@@ -389,6 +389,7 @@ mod tests {
         }
     }
 
+    /// Covers: L2.27, L2.28
     #[test]
     fn refusals_are_worded_as_other_programs_word_them() {
         for (role, flaw, expected) in [

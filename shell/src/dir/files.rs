@@ -291,6 +291,7 @@ mod tests {
         assert!(text.contains("1 passed"), "{text}");
     }
 
+    /// Covers: L2.11, L5.15
     #[test]
     fn writing_replaces_at_once_and_leaves_nothing_beside() {
         let (home, dir) = home();
@@ -320,6 +321,7 @@ mod tests {
         assert_eq!(**dir.read_private("f", 9).unwrap(), *b"new");
     }
 
+    /// Covers: L2.12
     #[test]
     fn a_failed_write_leaves_the_old_content_and_nothing_beside() {
         if let Some(dir) = child_dir() {

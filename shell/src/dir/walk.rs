@@ -115,6 +115,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt as _, symlink};
 
+    /// Covers: L5.8b
     #[test]
     fn every_directory_on_the_way_is_checked() {
         let (home, _) = home();

@@ -190,6 +190,7 @@ mod tests {
         age(&path_of(home, socket), 61);
     }
 
+    /// Covers: L2.5, L2.8
     #[test]
     fn the_file_is_named_by_the_hash_of_the_exact_path() {
         let name = file_name("/tmp/a.sock");
@@ -209,6 +210,7 @@ mod tests {
         }
     }
 
+    /// Covers: L2.6, L2.7, L2.9
     #[test]
     fn a_token_is_published_private_read_back_and_withdrawn() {
         let (home, _) = home();
@@ -235,6 +237,7 @@ mod tests {
         );
     }
 
+    /// Covers: L5.6c
     #[test]
     fn a_file_that_has_been_replaced_is_not_withdrawn() {
         let (home, _) = home();
@@ -246,6 +249,7 @@ mod tests {
         assert!(!path_of(&home, "/s").exists());
     }
 
+    /// Covers: L2.10, L2.13, L5.16
     #[test]
     fn only_a_private_regular_file_of_ours_is_believed() {
         let (home, _) = home();
@@ -281,6 +285,7 @@ mod tests {
         refused("capability directory is not a private directory: ");
     }
 
+    /// Covers: L5.11
     #[test]
     fn files_of_the_dead_are_swept() {
         let (home, _) = home();
@@ -316,6 +321,7 @@ mod tests {
         assert_eq!(fs::read_dir(&socks).unwrap().count(), 2);
     }
 
+    /// Covers: L5.11
     #[test]
     fn files_of_the_living_and_of_the_unclear_stay() {
         let (home, config) = home();

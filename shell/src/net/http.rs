@@ -279,6 +279,7 @@ mod tests {
         Head::read(&mut bytes).await
     }
 
+    /// Covers: S3.8b
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         let date = |text| httpdate::parse_http_date(text).unwrap();

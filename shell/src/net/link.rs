@@ -24,7 +24,7 @@ pub(crate) type Socket = WebSocketStream<Stream>;
 /// What has come.
 pub(crate) enum Received {
     Text(Utf8Bytes),
-    Binary(Bytes),
+    Binary,
     /// A ping or a pong; the library answers pings.
     Sign,
     /// A message longer than it may be.
@@ -75,7 +75,7 @@ impl<E> Link<E> {
         let broken = |detail| Received::Closed { code: None, detail };
         Poll::Ready(match next {
             Some(Ok(Message::Text(text))) => Received::Text(text),
-            Some(Ok(Message::Binary(bytes))) => Received::Binary(bytes),
+            Some(Ok(Message::Binary(_))) => Received::Binary,
             Some(Ok(Message::Close(frame))) => closed(frame),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Received::Sign,
             Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => Received::TooLong,

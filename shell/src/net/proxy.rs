@@ -269,6 +269,7 @@ mod tests {
         proxy.map(|proxy| format!("{proxy:?}"))
     }
 
+    /// Covers: S1.6
     #[test]
     fn the_variable_of_the_scheme_comes_first() {
         let all = [
@@ -291,6 +292,7 @@ mod tests {
         );
     }
 
+    /// Covers: S1.6
     #[test]
     fn no_proxy_names_addresses_networks_and_ports() {
         let rules = "example.com, .dots.org *.stars.net,10.0.0.0/8,192.168.1.7,fd00::/8,[::1]:9,port.io:8443,bad/x,!";

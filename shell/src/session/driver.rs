@@ -279,9 +279,8 @@ impl Driver {
 
     fn take(&mut self, received: Received, now: Instant) {
         match received {
-            Received::Text(text) => self.take_text(text.as_bytes(), &text),
-            // It may hold a text all the same.
-            Received::Binary(bytes) => self.take_text(&bytes, &String::from_utf8_lossy(&bytes)),
+            Received::Text(text) => self.take_message(Some(&text)),
+            Received::Binary => self.take_message(None),
             // All bytes are a sign of life.
             Received::Sign => {}
             Received::TooLong => {
@@ -306,13 +305,19 @@ impl Driver {
         std::mem::replace(&mut self.transport, Transport::None)
     }
 
-    fn take_text(&mut self, bytes: &[u8], text: &str) {
+    /// A text message, or a binary one.
+    fn take_message(&mut self, text: Option<&str>) {
         let Transport::Open(link) = &self.transport else {
             return;
         };
-        let Some(event) = self.machine.handle_message(link.epoch, bytes) else {
+        let event = match text {
+            Some(text) => self.machine.handle_message(link.epoch, text),
+            None => self.machine.handle_binary(link.epoch),
+        };
+        let Some(event) = event else {
             return;
         };
+        let text = text.unwrap_or_default();
         let update = match event {
             Event::MessageReceived => Update::Message(text.to_owned()),
             Event::MessageIgnored(why) => {
@@ -334,7 +339,7 @@ impl Driver {
             } => Update::RequestRefused {
                 message: text.to_owned(),
                 request_id: request_id.into_owned(),
-                subtype: subtype(bytes),
+                subtype: subtype(text),
                 answered,
             },
             Event::RequestCancelled {
@@ -493,7 +498,7 @@ fn tell(done: oneshot::Sender<Result<(), SendError>>, result: Result<(), SendErr
 }
 
 /// What kind of request a message is.
-fn subtype(message: &[u8]) -> String {
+fn subtype(message: &str) -> String {
     match Frame::parse(message) {
         Ok(Frame::Request { request, .. }) => request.subtype().to_owned(),
         Ok(_) | Err(_) => String::new(),

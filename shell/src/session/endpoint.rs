@@ -105,6 +105,7 @@ mod tests {
         Endpoint::new(base, "cse_1", "org-1").unwrap()
     }
 
+    /// Covers: S1.1
     #[test]
     fn urls_are_built_below_the_base() {
         let plain = endpoint("https://api.example.com");
@@ -132,6 +133,7 @@ mod tests {
         assert_eq!(endpoint("ws://[::1]").origin().port(), 80);
     }
 
+    /// Covers: S1.2
     #[test]
     fn ids_are_percent_encoded() {
         let odd = Endpoint::new("https://h", "a/b c?é", "o&x=#%").unwrap();

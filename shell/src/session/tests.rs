@@ -124,6 +124,7 @@ async fn say(socket: &mut Socket, text: &str) {
     socket.send(Message::Text(text.into())).await.unwrap();
 }
 
+/// Covers: S2.13, S2.14, S2.15
 #[tokio::test]
 async fn messages_come_and_answers_go() {
     let server = Server::start().await;
@@ -206,6 +207,7 @@ async fn a_client_that_leaves_says_so() {
     assert_eq!(ended, Err(SendError::Closed(CloseReason::User)));
 }
 
+/// Covers: S3.7, S3.11
 #[tokio::test]
 async fn close_codes_mean_what_they_should() {
     let server = Server::start().await;
@@ -282,6 +284,7 @@ async fn a_server_that_accepts_and_closes_is_given_up() {
     assert_eq!(reason, CloseReason::GaveUp { why, cause });
 }
 
+/// Covers: S1.4, S3.10b
 #[tokio::test]
 async fn a_refused_token_is_asked_for_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -308,6 +311,7 @@ async fn a_refused_token_is_asked_for_again() {
     );
 }
 
+/// Covers: S1.9
 #[tokio::test]
 async fn a_silent_connection_is_found_and_a_speaking_one_kept() {
     let server = Server::start().await;
@@ -399,6 +403,7 @@ async fn a_message_may_be_as_long_as_it_may_be() {
     assert!(matches!(close, Message::Close(Some(frame)) if u16::from(frame.code) == 1_009));
 }
 
+/// Covers: S3.6a
 #[tokio::test]
 async fn an_answer_waits_for_the_next_connection() {
     let server = Server::start().await;
@@ -424,6 +429,7 @@ async fn an_answer_waits_for_the_next_connection() {
     assert_eq!(next(&mut client).await, Update::Connected);
 }
 
+/// Covers: S3.5
 #[tokio::test]
 async fn a_stuck_dial_is_given_up_in_time() {
     let server = Server::start().await;
@@ -438,6 +444,7 @@ async fn a_stuck_dial_is_given_up_in_time() {
     assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
 }
 
+/// Covers: S1.6
 #[tokio::test]
 async fn connections_go_through_proxies() {
     for (scheme, resolved) in [("http", false), ("socks5", true), ("socks5h", false)] {
@@ -494,6 +501,7 @@ async fn connections_go_through_proxies() {
     }
 }
 
+/// Covers: S2.16, S2.17, S2.18
 #[tokio::test]
 async fn user_messages_are_posted() {
     let server = Server::start().await;

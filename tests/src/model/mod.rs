@@ -14,6 +14,7 @@ pub mod frames;
 pub mod generate;
 pub mod json;
 pub mod source;
+pub mod subscription;
 
 pub use check::{
     check_capability, check_connection, check_conversation, check_exchange, check_framer,

@@ -15,7 +15,10 @@ mod network;
 mod rogue;
 mod served;
 mod stage;
+pub(crate) mod trace;
 mod world;
+
+use std::fmt;
 
 use crate::model::conversation::Ending;
 
@@ -67,6 +70,24 @@ impl Flaw {
     ];
 }
 
+/// The situations that runs come into, counted.
+pub trait Situations: Copy + fmt::Debug + Default + PartialEq {
+    /// Counts what another run came into.
+    fn add(&mut self, other: &Self);
+
+    /// Those that never came up.
+    fn unreached(&self) -> Vec<&'static str>;
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report<R> {
+    /// The hash of everything that happened: equal for equal seeds.
+    pub hash: u64,
+    /// How often it came into each situation.
+    pub reached: R,
+}
+
 macro_rules! reached {
     ($(#[doc = $doc:literal] $field:ident),* $(,)?) => {
         /// How often a run came into each situation.
@@ -76,15 +97,12 @@ macro_rules! reached {
             $(#[doc = $doc] pub $field: u64,)*
         }
 
-        impl Reached {
-            /// Counts what another run came into.
-            pub fn add(&mut self, other: &Self) {
+        impl $crate::sim::Situations for Reached {
+            fn add(&mut self, other: &Self) {
                 $(self.$field += other.$field;)*
             }
 
-            /// The situations that never came up.
-            #[must_use]
-            pub fn unreached(&self) -> Vec<&'static str> {
+            fn unreached(&self) -> Vec<&'static str> {
                 let mut names = Vec::new();
                 $(if self.$field == 0 {
                     names.push(stringify!($field));
@@ -94,6 +112,8 @@ macro_rules! reached {
         }
     };
 }
+
+pub(crate) use reached;
 
 reached! {
     /// Turns taken.
@@ -167,15 +187,6 @@ impl Reached {
     }
 }
 
-/// What a run came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// The hash of everything that happened: equal for equal seeds.
-    pub hash: u64,
-    /// How often it came into each situation.
-    pub reached: Reached,
-}
-
 /// Runs `seed` to its end and judges it: every `ok` was drained exactly once, or was lost by a
 /// crash; what was said not to be taken was not; each connection said and did what the model
 /// says of the bytes that it read; nobody waited past a deadline; memory stayed within bounds.
@@ -186,6 +197,6 @@ pub struct Report {
 ///
 /// When one of these is not so.
 #[must_use]
-pub fn run(seed: u64, verbose: bool, flaw: Option<Flaw>) -> Report {
+pub fn run(seed: u64, verbose: bool, flaw: Option<Flaw>) -> Report<Reached> {
     world::World::new(seed, verbose, flaw).run()
 }

@@ -7,6 +7,7 @@ use hallway_core::{Instant, Limits};
 
 use super::ledger::Ledger;
 use super::network::Link;
+use super::trace::Trace;
 use super::{Flaw, Reached};
 use crate::model::generate::bounds;
 use crate::model::source::Source;
@@ -127,43 +128,4 @@ impl Stage {
 /// The simulation's name for a point of the core's time.
 pub(super) fn time(instant: Instant) -> Time {
     instant.as_nanos() / 1_000
-}
-
-/// Everything that happened, as one number; said aloud when it is wanted.
-#[derive(Debug)]
-pub(super) struct Trace {
-    hash: u64,
-    verbose: bool,
-}
-
-impl Trace {
-    pub(super) const fn new(verbose: bool) -> Self {
-        // The offset and the prime are those of FNV-1a.
-        Self {
-            hash: 0xcbf2_9ce4_8422_2325,
-            verbose,
-        }
-    }
-
-    fn note(&mut self, now: Time, what: &str, numbers: [u64; 2]) {
-        if self.verbose {
-            println!("{:>9} us  {what} {numbers:?}", now);
-        }
-        self.fold(&now.to_le_bytes());
-        self.fold(what.as_bytes());
-        for number in numbers {
-            self.fold(&number.to_le_bytes());
-        }
-    }
-
-    /// Takes in bytes without a word.
-    pub(super) fn fold(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    pub(super) const fn hash(&self) -> u64 {
-        self.hash
-    }
 }

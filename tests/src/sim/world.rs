@@ -3,8 +3,9 @@
 use super::actors::Actor;
 use super::consumer;
 use super::daemon::Daemon;
-use super::stage::{MS, Stage, Time, Trace, Who};
-use super::{Flaw, Report};
+use super::stage::{MS, Stage, Time, Who};
+use super::trace::Trace;
+use super::{Flaw, Reached, Report};
 
 /// More turns than any run takes.
 const MOST_TURNS: u64 = 100_000;
@@ -36,7 +37,7 @@ impl World {
         }
     }
 
-    pub(super) fn run(mut self) -> Report {
+    pub(super) fn run(mut self) -> Report<Reached> {
         loop {
             let Some(who) = self.stage.next() else {
                 match &mut self.daemon {

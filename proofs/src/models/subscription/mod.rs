@@ -487,7 +487,7 @@ impl SubscriptionModel {
             state.machine.handle_message(transport.epoch, MESSAGE)
         } else {
             state.purse.pongs = state.purse.pongs.checked_sub(1)?;
-            state.machine.handle_message(transport.epoch, b"?")
+            state.machine.handle_message(transport.epoch, "?")
         };
         state.hear();
         if sound {
@@ -513,9 +513,7 @@ impl SubscriptionModel {
                 r#"{{"type":"control_request","request_id":"{id}","request":{{"subtype":"can_use_tool","tool_name":"","input":{{}},"tool_use_id":""}}}}"#
             )
         };
-        let event = state
-            .machine
-            .handle_message(transport.epoch, text.as_bytes());
+        let event = state.machine.handle_message(transport.epoch, &text);
         state.hear();
         state.witness.traffic();
         if takes_back {
@@ -584,7 +582,7 @@ impl SubscriptionModel {
     }
 }
 
-const MESSAGE: &[u8] = br#"{"type":"x"}"#;
+const MESSAGE: &str = r#"{"type":"x"}"#;
 
 const fn status(status: u16) -> DialFailure {
     DialFailure::Status {

@@ -121,7 +121,7 @@ async fn ask(
                 let Ok(Frame::Response {
                     request_id,
                     response,
-                }) = Frame::parse(message.as_bytes())
+                }) = Frame::parse(&message)
                 else {
                     continue;
                 };

@@ -193,7 +193,7 @@ impl View {
         let Ok(Frame::Request {
             request: Request::CanUseTool(tool),
             ..
-        }) = Frame::parse(message.as_bytes())
+        }) = Frame::parse(message)
         else {
             return;
         };

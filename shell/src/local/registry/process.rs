@@ -380,6 +380,7 @@ mod tests {
         }
     }
 
+    /// Covers: L5.14b
     #[test]
     fn a_process_of_another_user_is_theirs_and_not_gone() {
         let mut command = Command::new("setpriv");

@@ -22,6 +22,7 @@ fn write_file(home: &tempfile::TempDir, name: &str, content: &str) {
     fs::write(home.path().join(DIRECTORY).join(name), content).unwrap();
 }
 
+/// Covers: L2.18, L5.15
 #[test]
 fn a_record_is_published_private_updated_at_once_and_withdrawn() {
     let (home, _) = home();
@@ -94,6 +95,7 @@ fn no_registry_is_an_empty_one_but_an_open_one_is_refused() {
     );
 }
 
+/// Covers: L2.23
 #[test]
 fn only_files_named_by_a_pid_are_read() {
     let (home, _) = home();
@@ -143,6 +145,7 @@ fn a_pid_is_spelled_in_one_way() {
     }
 }
 
+/// Covers: L2.24
 #[test]
 fn what_is_no_record_is_skipped_with_its_reason() {
     let (home, _) = home();
@@ -179,6 +182,7 @@ fn what_is_no_record_is_skipped_with_its_reason() {
     }
 }
 
+/// Covers: L5.14a
 #[test]
 fn the_dead_and_the_recycled_are_told_from_the_living() {
     let (home, _) = home();

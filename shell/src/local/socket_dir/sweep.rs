@@ -237,6 +237,7 @@ mod tests {
         dir
     }
 
+    /// Covers: L5.11
     #[test]
     fn what_is_dead_and_ours_is_swept() {
         let (home, base) = home();
@@ -258,6 +259,7 @@ mod tests {
         assert!(names(&base).is_empty());
     }
 
+    /// Covers: L5.11
     #[test]
     fn what_may_live_stays() {
         let (home, base) = home();

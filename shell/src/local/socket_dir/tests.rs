@@ -22,6 +22,7 @@ fn mode(path: impl AsRef<Path>) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
 }
 
+/// Covers: L1.11, L2.3, L2.15, L2.16
 #[test]
 fn a_default_socket_is_private_from_top_to_bottom_and_leaves_only_the_base() {
     let (home, dir) = home();
@@ -68,6 +69,7 @@ fn a_default_socket_is_private_from_top_to_bottom_and_leaves_only_the_base() {
     assert_eq!(fs::read_dir(base).unwrap().count(), 0);
 }
 
+/// Covers: L5.8a
 #[test]
 fn a_shared_base_of_another_user_or_too_broad_is_passed_by() {
     let (home, _) = home();
@@ -128,6 +130,7 @@ fn an_explicit_path_keeps_its_spelling_and_a_directory_that_was_there() {
     assert_eq!(fs::read_dir(home.path().join("new")).unwrap().count(), 0);
 }
 
+/// Covers: L2.14, L2.27
 #[test]
 fn a_parent_that_is_not_private_is_refused_in_the_known_words() {
     let (home, _) = home();
@@ -154,6 +157,7 @@ fn a_parent_that_is_not_private_is_refused_in_the_known_words() {
     refused("socket parent is not a directory");
 }
 
+/// Covers: L5.6a, L5.6b
 #[test]
 fn a_live_peer_is_never_replaced() {
     let (home, dir) = home();
@@ -230,6 +234,7 @@ fn what_is_no_dead_socket_of_ours_is_left_untouched() {
     refused("socket cannot be asked");
 }
 
+/// Covers: L5.6c
 #[test]
 fn only_what_was_bound_is_removed() {
     let (home, dir) = home();
@@ -302,6 +307,7 @@ fn a_passed_socket_in_an_open_directory_or_of_no_path_is_refused() {
     );
 }
 
+/// Covers: L5.6a
 #[test]
 fn of_many_who_start_at_once_one_listens_and_of_many_restarts_each_works() {
     let (home, _) = home();
@@ -367,6 +373,7 @@ fn a_sweep_never_takes_a_starting_daemon() {
     });
 }
 
+/// Covers: L2.16
 #[test]
 #[cfg(target_os = "linux")]
 fn the_inode_is_private_from_its_first_moment() {

@@ -8,6 +8,7 @@
 
 mod admission;
 mod connection;
+mod control;
 mod conversation;
 mod exchange;
 mod files;
@@ -16,11 +17,13 @@ mod inbox;
 mod mailbox;
 mod message;
 mod outbox;
+pub(crate) mod subscription;
 mod time;
 mod witness;
 
 pub use admission::check_admission;
 pub use connection::check_connection;
+pub use control::check_control;
 pub use conversation::check_conversation;
 pub use exchange::check_exchange;
 pub use files::{check_capability, check_input, check_record};
@@ -29,6 +32,7 @@ pub use inbox::check_inbox;
 pub use mailbox::check_mailbox;
 pub use message::check_message;
 pub use outbox::check_outbox;
+pub use subscription::check_subscription;
 pub use time::check_time;
 
 use std::hash::{Hash, Hasher};
