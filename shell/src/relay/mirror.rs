@@ -244,7 +244,12 @@ impl Mirror {
                 self.relay
                     .send_by(|client, id, nonce| client.send_event(&own, data, id, nonce))?
             }
-            _ => return Err(ActError::Shape("message of an agent")),
+            AgentContent::Output { .. }
+            | AgentContent::Session { .. }
+            | AgentContent::Other(_)
+            | _ => {
+                return Err(ActError::Shape("message of an agent"));
+            }
         })
     }
 
@@ -272,12 +277,29 @@ impl Mirror {
                 self.end_now();
                 None
             }
-            Update::RpcRefused { .. } => None,
             Update::Connected { .. } => {
                 self.alive.reset_immediately();
                 Some(Said::Update(update))
             }
-            update => Some(Said::Update(update)),
+            Update::RpcRefused { .. } => None,
+            Update::Updated { .. }
+            | Update::Reconnecting { .. }
+            | Update::Closed { .. }
+            | Update::UserMessage(_)
+            | Update::Message(_)
+            | Update::Unreadable { .. }
+            | Update::Withheld(_)
+            | Update::Stored { .. }
+            | Update::TooLarge { .. }
+            | Update::SendingStopped(_)
+            | Update::FetchingStopped(_)
+            | Update::FellBack
+            | Update::ValuesChanged { .. }
+            | Update::UsageNotReported
+            | Update::RpcRegistered { .. }
+            | Update::RpcUnconfirmed { .. }
+            | Update::RpcError { .. }
+            | Update::SessionGone => Some(Said::Update(update)),
         }
     }
 

@@ -5,6 +5,7 @@
 //! cancel, and sends in between. A turn is: facts (dial, answers of HTTP, frames), timers,
 //! actions, output; until something is to be told or nothing moves.
 
+mod send;
 mod update;
 
 use std::collections::VecDeque;
@@ -15,28 +16,29 @@ use std::time::Duration;
 
 use hallway_core::backoff::{Epoch, Policy};
 use hallway_core::relay::client::{
-    Action, Change, Client, Event, Fetch, Merge, Route, SendError, Session, Target,
+    Action, Change, Client, Event, Fetch, Merge, Route, Session, Target,
 };
 use hallway_core::relay::cursor::FetchId;
 use hallway_core::relay::limits::Limits;
-use hallway_core::relay::link::{Auth, Owed};
+use hallway_core::relay::link::Auth;
 use hallway_core::relay::outbox::BatchId;
 use hallway_core::relay::plaintext::Document;
 use hallway_core::relay::raw::Raw;
-use hallway_core::relay::versioned::{UpdateError, UpdateId};
+use hallway_core::relay::versioned::UpdateId;
 use hallway_core::{Instant, Token, TokenError};
 use tokio::time::Sleep;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tracing::{debug, info};
 
 use super::http::{Http, HttpError};
-use super::session::{SessionError, nonce};
 use crate::net::AccessToken;
 use crate::net::dial::DialError;
 use crate::net::link::{Link, Received, Socket};
 use crate::net::upgrade::{Request, config, upgrade};
 use crate::{clock, entropy};
 
+pub use send::SendFailure;
+use send::fresh;
 pub use update::Update;
 
 /// Where the sockets are, below the base URL (relay.md §1).
@@ -166,59 +168,6 @@ impl Relay {
     /// What has happened next; `None` after [`Update::Closed`]. Cancelling loses nothing.
     pub async fn next(&mut self) -> Option<Update> {
         poll_fn(|context| self.poll_next(context)).await
-    }
-
-    /// Sends a message of any shape, under a fresh id, which is returned.
-    ///
-    /// # Errors
-    ///
-    /// [`SendFailure`]; nothing is sent.
-    pub fn send(&mut self, plaintext: &str) -> Result<String, SendFailure> {
-        self.send_by(|client, id, nonce| client.send(plaintext, id, nonce))
-    }
-
-    /// Sends by one of the client's senders, under a fresh id, which is returned.
-    ///
-    /// # Errors
-    ///
-    /// [`SendFailure`]; nothing is sent.
-    pub fn send_by(
-        &mut self,
-        send: impl FnOnce(
-            &mut Client,
-            &str,
-            hallway_core::relay::cipher::Nonce,
-        ) -> Result<(), SendError>,
-    ) -> Result<String, SendFailure> {
-        let id = entropy::uuid().map_err(|error| SendFailure::Entropy(error.to_string()))?;
-        send(&mut self.client, &id, fresh()?)?;
-        Ok(id)
-    }
-
-    /// Changes a value; the outcome is an [`Update::Updated`]. `change` may be called again on a
-    /// newer value.
-    ///
-    /// # Errors
-    ///
-    /// [`UpdateError`]; nothing is changed.
-    pub fn change(
-        &mut self,
-        target: Target,
-        change: impl FnMut(Option<&Document>) -> Change + Send + 'static,
-    ) -> Result<UpdateId, UpdateError> {
-        let now = (self.clock)();
-        let update = self.client.request_update(target, now)?;
-        self.changes.push((target, update, Box::new(change)));
-        Ok(update)
-    }
-
-    /// Answers a call: `result` is one JSON value, or nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`SendFailure`]; the call still waits, unless it is unknown.
-    pub fn answer(&mut self, owed: Owed, result: &str) -> Result<bool, SendFailure> {
-        Ok(self.client.answer_rpc(owed, result, fresh()?)?)
     }
 
     /// Ends the session: what waits is sent, the server is told, and [`Update::Closed`] follows,
@@ -366,7 +315,7 @@ impl Relay {
                     self.tell(update);
                 }
             }
-            Received::Binary(_) => {
+            Received::Binary => {
                 let event = self.client.handle_binary(epoch, now);
                 self.emit(event);
             }
@@ -512,41 +461,21 @@ impl Relay {
     /// Tells what has happened, unless it is for this side to deal with.
     fn tell(&mut self, update: Option<Update>) {
         let Some(mut update) = update else { return };
-        match &mut update {
-            Update::RpcRefused { owed, refusal } => {
-                let answered =
-                    fresh().and_then(|nonce| Ok(self.client.refuse_rpc(*owed, *refusal, nonce)?));
-                debug!(?refusal, ?answered, "a call is refused");
-            }
-            Update::Updated { target, update, .. } => {
-                let (target, update) = (*target, *update);
-                self.changes
-                    .retain(|(own, id, _)| (*own, *id) != (target, update));
-            }
-            Update::Reconnecting { detail, .. } | Update::Closed { detail, .. } => {
-                *detail = self.detail.take();
-            }
-            _ => {}
+        if let Update::RpcRefused { owed, refusal } = &update {
+            let answered =
+                fresh().and_then(|nonce| Ok(self.client.refuse_rpc(*owed, *refusal, nonce)?));
+            debug!(?refusal, ?answered, "a call is refused");
+        }
+        if let Update::Updated { target, update, .. } = &update {
+            let ended = (*target, *update);
+            self.changes.retain(|(own, id, _)| (*own, *id) != ended);
+        }
+        if let Update::Reconnecting { detail, .. } | Update::Closed { detail, .. } = &mut update {
+            *detail = self.detail.take();
         }
         if let Update::Closed { unsent, .. } = &mut update {
             *unsent = self.client.unsent();
         }
         self.told.push_back(update);
     }
-}
-
-/// Why something was not sent.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendFailure {
-    /// The client does not take it.
-    #[error(transparent)]
-    Send(#[from] SendError),
-    /// The system gave no entropy.
-    #[error("no entropy: {0}")]
-    Entropy(String),
-}
-
-fn fresh() -> Result<hallway_core::relay::cipher::Nonce, SendFailure> {
-    nonce().map_err(|error: SessionError| SendFailure::Entropy(error.to_string()))
 }

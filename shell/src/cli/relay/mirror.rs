@@ -264,7 +264,7 @@ fn ending(said: &Said) -> Option<Result<ExitCode, Failed>> {
             "check the server's URL and its certificate",
         ),
         CloseReason::GaveUp { .. } => (Exit::Unreachable, "try again later"),
-        _ => (Exit::Failed, "try again"),
+        CloseReason::Incompatible | _ => (Exit::Failed, "check the server's version"),
     };
     let (exit, advice) = exit;
     Some(Err(Failed::new(

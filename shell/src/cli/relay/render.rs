@@ -38,7 +38,26 @@ pub(super) fn value(said: &Said) -> String {
                 "localId": message.local_id});
             with_raw(&head, "message", message.plaintext.raw().as_str())
         }
-        other => plain(other).to_string(),
+        Update::Connected { .. }
+        | Update::Reconnecting { .. }
+        | Update::Closed { .. }
+        | Update::Unreadable { .. }
+        | Update::Withheld(_)
+        | Update::Stored { .. }
+        | Update::TooLarge { .. }
+        | Update::SendingStopped(_)
+        | Update::FetchingStopped(_)
+        | Update::FellBack
+        | Update::Updated { .. }
+        | Update::ValuesChanged { .. }
+        | Update::UsageNotReported
+        | Update::RpcRequested { .. }
+        | Update::RpcRefused { .. }
+        | Update::RpcLost { .. }
+        | Update::RpcRegistered { .. }
+        | Update::RpcUnconfirmed { .. }
+        | Update::RpcError { .. }
+        | Update::SessionGone => plain(update).to_string(),
     }
 }
 
@@ -134,7 +153,9 @@ pub(super) fn text(said: &Said) -> String {
 pub(super) fn user_text(message: &Message) -> String {
     match message.body() {
         SessionMessage::User(user) => user.text.to_lossy().into_owned(),
-        _ => String::new(),
+        SessionMessage::Agent(_) | SessionMessage::Session(_) | SessionMessage::Other(_) | _ => {
+            String::new()
+        }
     }
 }
 
@@ -151,16 +172,23 @@ const fn target_name(target: Target) -> &'static str {
     }
 }
 
-fn outcome_name(outcome: Outcome) -> String {
+const fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Applied(_) => "applied".to_owned(),
-        other => format!("{other:?}"),
+        Outcome::Applied(_) => "applied",
+        Outcome::Conflict => "conflict",
+        Outcome::Rejected => "rejected",
+        Outcome::TimedOut => "timedOut",
+        Outcome::Unreadable => "unreadable",
+        Outcome::SessionGone => "sessionGone",
+        Outcome::Closed => "closed",
+        _ => "unknown",
     }
 }
 
 const fn version(outcome: Outcome) -> Option<u64> {
-    match outcome {
-        Outcome::Applied(version) => Some(version),
-        _ => None,
+    if let Outcome::Applied(version) = outcome {
+        Some(version)
+    } else {
+        None
     }
 }

@@ -32,7 +32,12 @@ fn content(file: OwnedFd, max: usize, path: &str) -> Result<Vec<u8>, Failure> {
         FileType::Directory => {
             return Err(failed("EISDIR: illegal operation on a directory, read"));
         }
-        _ => {
+        FileType::Symlink
+        | FileType::Fifo
+        | FileType::Socket
+        | FileType::CharacterDevice
+        | FileType::BlockDevice
+        | FileType::Unknown => {
             return Err(failed(format!(
                 "Access denied: Path '{path}' is no regular file"
             )));

@@ -159,7 +159,12 @@ fn kind(stat: &Stat) -> &'static str {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => "directory",
         FileType::RegularFile => "file",
-        _ => "other",
+        FileType::Symlink
+        | FileType::Fifo
+        | FileType::Socket
+        | FileType::CharacterDevice
+        | FileType::BlockDevice
+        | FileType::Unknown => "other",
     }
 }
 

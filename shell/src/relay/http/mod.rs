@@ -137,7 +137,12 @@ impl Http {
             let asked = match error.class() {
                 Class::Transient => None,
                 Class::RetryAfter(span) if span <= MAX_RETRY_AFTER => Some(span),
-                _ => return Err(error),
+                Class::RetryAfter(_)
+                | Class::Unauthorized
+                | Class::NotFound
+                | Class::NoRoute
+                | Class::TooLarge
+                | Class::Final => return Err(error),
             };
             if failures >= attempts {
                 return Err(error);

@@ -215,7 +215,11 @@ impl Update {
                 tracing::warn!("the server's page of messages makes no sense");
                 return None;
             }
-            other => {
+            other @ (Event::Ephemeral(_)
+            | Event::OtherUpdate(_)
+            | Event::OtherEvent { .. }
+            | Event::Ignored(_)
+            | _) => {
                 tracing::debug!(?other, "of no use here");
                 return None;
             }
