@@ -1,7 +1,8 @@
 //! Servers that know no durable route: messages go over the socket (relay.md §9.1).
 
 use hallway_core::relay::client::{HttpFailure, Route};
-use hallway_core::relay::cursor::Withheld;
+use hallway_core::relay::cursor::{FetchId, Withheld};
+use hallway_core::relay::outbox::BatchId;
 
 use super::*;
 
@@ -156,4 +157,43 @@ fn a_history_that_is_too_short_is_said() {
         .client
         .handle_fetch_failed(fetch.id, failure, driven.now);
     assert_eq!(event, Some(Event::FetchingStopped(failure)));
+}
+
+/// A post and a fetch under way to the durable route at once.
+fn both_under_way() -> (Driven, BatchId, FetchId) {
+    let mut driven = Driven::new();
+    driven.client.listen();
+    driven.join();
+    driven.send("a");
+    let (post, _) = driven.posts.pop().expect("a post");
+    let fetch = driven.fetches.pop().expect("a fetch");
+    (driven, post, fetch.id)
+}
+
+#[test]
+fn whichever_falls_back_first_leaves_nothing_of_the_other_behind() {
+    let failure = HttpFailure::NoRoute;
+    for post_first in [true, false] {
+        let (mut driven, post, fetch) = both_under_way();
+        let (client, now) = (&mut driven.client, driven.now);
+        let events = if post_first {
+            [
+                client.handle_post_failed(post, failure, now),
+                client.handle_fetch_failed(fetch, failure, now),
+            ]
+        } else {
+            [
+                client.handle_fetch_failed(fetch, failure, now),
+                client.handle_post_failed(post, failure, now),
+            ]
+        };
+        assert_eq!(events, [Some(Event::FellBack), None]);
+        driven.act();
+        assert_eq!(emitted_ids(&mut driven), ["a"], "post first: {post_first}");
+        while driven.fetches.is_empty() {
+            driven.tick();
+        }
+        let events = driven.page(&[own(1, "a")], false);
+        assert!(matches!(&events[..], [Event::Stored { seq: 1, .. }]));
+    }
 }

@@ -320,6 +320,7 @@ impl Client {
         if confirms {
             self.confirming = Some(fetch.id);
         }
+        self.fetching_by = self.route;
         let limit = match self.route {
             Route::Durable => self.page_messages,
             Route::Socket => HISTORY,
@@ -435,7 +436,8 @@ impl Client {
                 self.page_messages /= 2;
                 return None;
             }
-            PostFailure::NoRoute if self.route == Route::Durable => return self.fall_back(),
+            // It may have left before a post has fallen back.
+            PostFailure::NoRoute if self.fetching_by == Route::Durable => return self.fall_back(),
             PostFailure::SessionGone => self.lose_session(),
             PostFailure::TooLarge | PostFailure::Unauthorized | PostFailure::NoRoute => {}
         }

@@ -85,6 +85,8 @@ pub struct Client {
     agent_state: Slot,
     methods: Methods,
     route: Route,
+    /// By which route the fetch that is under way went.
+    fetching_by: Route,
     listening: bool,
     /// Why nothing is fetched.
     fetching_stopped: Option<HttpFailure>,
@@ -126,6 +128,7 @@ impl Client {
             agent_state: versioned(session.agent_state),
             methods: Methods::default(),
             route: Route::Durable,
+            fetching_by: Route::Durable,
             listening: false,
             fetching_stopped: None,
             page_messages: limits.max_page_messages(),
@@ -266,9 +269,6 @@ impl Client {
     /// The server has answered the post. Each message's outcome is an event. Changes
     /// [`Client::poll_timeout`].
     pub fn handle_posted(&mut self, id: BatchId, answer: Raw<'_>, now: Instant) {
-        if self.route != Route::Durable {
-            return;
-        }
         // An answer that is none has failed the post, which is repeated.
         let outcomes = self.outbox.handle_stored(id, answer, now);
         for outcome in outcomes.unwrap_or_default() {
@@ -283,7 +283,8 @@ impl Client {
         failure: HttpFailure,
         now: Instant,
     ) -> Option<Event<'static>> {
-        if self.outbox.posting() != Some(id) || self.route != Route::Durable {
+        // Also after a fetch has fallen back: what is sent by the socket has another id.
+        if self.outbox.posting() != Some(id) {
             return None;
         }
         if let Some(outcome) = self.outbox.handle_failed(id, failure, now) {
