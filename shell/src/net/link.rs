@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_util::{Sink as _, Stream as _, StreamExt as _};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::protocol::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Utf8Bytes};
-use tokio_tungstenite::tungstenite::{Bytes, protocol::Message};
 use tracing::debug;
 
 use super::stream::Stream;
@@ -47,6 +47,7 @@ pub(crate) struct Link<E> {
     /// What was sent to us may not all have been read.
     pub(crate) unread: bool,
     /// A ping is to be written.
+    #[cfg(feature = "session")]
     pub(crate) ping: bool,
     /// A frame of the outbox is being written.
     writing: bool,
@@ -61,6 +62,7 @@ impl<E> Link<E> {
             socket,
             heard: 0,
             unread: true,
+            #[cfg(feature = "session")]
             ping: false,
             writing: false,
             mute: false,
@@ -108,10 +110,11 @@ impl<E> Link<E> {
     }
 
     /// Writes the ping that is due, if one is.
+    #[cfg(feature = "session")]
     pub(crate) fn write_ping(&mut self) -> bool {
         let due = std::mem::take(&mut self.ping);
         if due {
-            self.start(Message::Ping(Bytes::new()));
+            self.start(Message::Ping(Vec::new().into()));
         }
         due
     }

@@ -1,6 +1,8 @@
 //! The way to a server: name, TCP or proxy, TLS, the head of an HTTP answer, the WebSocket, and
 //! the token that is shown. What the dialects say over it is theirs.
 
+#[cfg(feature = "relay")]
+mod body;
 pub(crate) mod dial;
 pub(crate) mod http;
 pub(crate) mod link;

@@ -91,6 +91,7 @@ impl Route {
     }
 
     /// Where it leads.
+    #[cfg(feature = "relay")]
     pub(crate) const fn origin(&self) -> &Origin {
         &self.origin
     }
