@@ -197,3 +197,24 @@ fn whichever_falls_back_first_leaves_nothing_of_the_other_behind() {
         assert!(matches!(&events[..], [Event::Stored { seq: 1, .. }]));
     }
 }
+
+#[test]
+fn a_history_may_begin_before_what_was_dealt_with() {
+    let mut driven = fallen_back(&["a"]);
+    assert_eq!(emitted_ids(&mut driven), ["a"]);
+    driven.page(&[own(1, "a")], false);
+    driven.fetches.clear();
+    driven.send("b");
+    driven.act();
+    assert_eq!(emitted_ids(&mut driven), ["b"]);
+    while driven.fetches.is_empty() {
+        driven.tick();
+    }
+    let rows = [own(3, "b"), driven.row(2, "user"), own(1, "a")];
+    let events = driven.page(&rows, false);
+    assert!(
+        matches!(&events[..], [Event::Stored { seq: 3, .. }, Event::UserMessage(_)]),
+        "{events:?}"
+    );
+    assert_eq!((driven.client.unsent(), driven.client.cursor()), (0, 3));
+}
