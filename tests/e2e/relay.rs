@@ -550,15 +550,17 @@ fn an_old_server_gets_messages_by_its_socket() {
     let (home, server) = paired();
     server.with(|state| state.faults.no_v3 = true);
     let mut running = mirror(&home, &server, &[]);
-    running.say(&json!({"kind": "message", "message": 1}));
-    if !running.seen.iter().any(|line| line.contains("fellBack")) {
-        running.next("fellBack");
-    }
-    running.say(&json!({"kind": "message", "message": 2}));
-    assert_eq!(stored(&server, &cipher(), 2), [json!(1), json!(2)]);
-    for _ in 0..2 {
+    // One after the other, so that the second history begins before what was dealt with.
+    for number in 1..=3 {
+        running.say(&json!({"kind": "message", "message": number}));
         running.next("stored");
     }
+    let fell_back = running.seen.iter().filter(|line| line.contains("fellBack"));
+    assert_eq!(fell_back.count(), 1);
+    assert_eq!(
+        stored(&server, &cipher(), 3),
+        [json!(1), json!(2), json!(3)]
+    );
     server.say(&session(&server), &sealed(&cipher(), &user("old")));
     assert_eq!(running.next("message")["text"], "old");
     assert_eq!(running.stop().0, Some(0));

@@ -213,7 +213,10 @@ fn a_history_may_begin_before_what_was_dealt_with() {
     let rows = [own(3, "b"), driven.row(2, "user"), own(1, "a")];
     let events = driven.page(&rows, false);
     assert!(
-        matches!(&events[..], [Event::Stored { seq: 3, .. }, Event::UserMessage(_)]),
+        matches!(
+            &events[..],
+            [Event::Stored { seq: 3, .. }, Event::UserMessage(_)]
+        ),
         "{events:?}"
     );
     assert_eq!((driven.client.unsent(), driven.client.cursor()), (0, 3));
