@@ -298,6 +298,22 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_remembered_of_processes_that_are_gone() {
+        for authenticates in [false, true] {
+            let [one, other] = [7, 8].map(|peer| {
+                let mut book = admission();
+                let admitted = book.admit(peer).unwrap();
+                if authenticates {
+                    book.handle_authenticated(admitted.id);
+                }
+                book.release(admitted.id);
+                book
+            });
+            assert_eq!(one, other);
+        }
+    }
+
+    #[test]
     fn a_process_at_its_quota_displaces_only_itself() {
         let mut admission = admission();
         authenticated(&mut admission, 7);

@@ -487,3 +487,33 @@ fn an_answer_of_the_callers_own_takes_the_place_of_ok() {
     world.flush();
     assert_eq!(world.replies, ["{\"own\":1}\n", PONG].concat());
 }
+
+#[test]
+fn a_closing_connection_throws_away_what_it_has_and_what_comes() {
+    let limits = Limits::builder().max_frame_bytes(512).build().unwrap();
+    let mut world = World::new(&limits);
+    let fresh = Connection::new(&limits, T0).spare_mut().len();
+    // The buffer is full when its first frame turns out to be an error.
+    let spare = world.connection.spare_mut();
+    spare.fill(b'x');
+    spare[1] = b'\n';
+    let n = spare.len();
+    world.connection.handle_input(n, T0);
+    world.turn();
+    assert_eq!(world.connection.spare_mut().len(), fresh);
+    world.connection.handle_end_of_input();
+    assert!(!world.connection.is_closed(), "the error is to be read");
+    assert!(world.connection.spare_mut().is_empty());
+}
+
+#[test]
+fn a_read_that_a_stop_overtakes_does_not_count() {
+    let mut world = World::new(&limits());
+    let ping = PING.as_bytes();
+    world.connection.spare_mut()[..ping.len()].copy_from_slice(ping);
+    world.connection.handle_stop();
+    world.connection.handle_input(ping.len(), T0);
+    world.turn();
+    world.flush();
+    assert_eq!(world.replies, "");
+}

@@ -45,6 +45,8 @@ mod session_requests;
 #[cfg(feature = "session")]
 mod session_support;
 #[cfg(feature = "session")]
+mod session_terminal;
+#[cfg(feature = "session")]
 mod session_tls;
 mod smoke;
 mod stopping;
