@@ -18,6 +18,7 @@ pub mod relay_server;
 #[cfg(feature = "session")]
 pub mod session;
 pub mod sim;
+pub mod sim_relay;
 pub mod sim_session;
 pub mod wire;
 

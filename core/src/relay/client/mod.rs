@@ -85,8 +85,8 @@ pub struct Client {
     agent_state: Slot,
     methods: Methods,
     route: Route,
-    /// By which route the fetch that is under way went.
-    fetching_by: Route,
+    /// By which route the fetch that is under way was asked for.
+    fetch_route: Route,
     listening: bool,
     /// Why nothing is fetched.
     fetching_stopped: Option<HttpFailure>,
@@ -128,7 +128,7 @@ impl Client {
             agent_state: versioned(session.agent_state),
             methods: Methods::default(),
             route: Route::Durable,
-            fetching_by: Route::Durable,
+            fetch_route: Route::Durable,
             listening: false,
             fetching_stopped: None,
             page_messages: limits.max_page_messages(),
@@ -269,6 +269,9 @@ impl Client {
     /// The server has answered the post. Each message's outcome is an event. Changes
     /// [`Client::poll_timeout`].
     pub fn handle_posted(&mut self, id: BatchId, answer: Raw<'_>, now: Instant) {
+        if self.route != Route::Durable {
+            return;
+        }
         // An answer that is none has failed the post, which is repeated.
         let outcomes = self.outbox.handle_stored(id, answer, now);
         for outcome in outcomes.unwrap_or_default() {
@@ -283,8 +286,7 @@ impl Client {
         failure: HttpFailure,
         now: Instant,
     ) -> Option<Event<'static>> {
-        // Also after a fetch has fallen back: what is sent by the socket has another id.
-        if self.outbox.posting() != Some(id) {
+        if self.outbox.posting() != Some(id) || self.route != Route::Durable {
             return None;
         }
         if let Some(outcome) = self.outbox.handle_failed(id, failure, now) {
@@ -294,7 +296,7 @@ impl Client {
             PostFailure::Transient | PostFailure::RetryAfter(_) | PostFailure::TooLarge => None,
             PostFailure::NoRoute => {
                 self.outbox.resume();
-                self.fall_back()
+                self.fall_back(now)
             }
             PostFailure::SessionGone => {
                 self.lose_session();
@@ -471,11 +473,14 @@ impl Client {
     }
 
     /// The server knows no other way than the socket.
-    fn fall_back(&mut self) -> Option<Event<'static>> {
+    fn fall_back(&mut self, now: Instant) -> Option<Event<'static>> {
         if self.route == Route::Socket {
             return None;
         }
         self.route = Route::Socket;
+        if let Some(id) = self.outbox.posting() {
+            self.outbox.handle_failed(id, PostFailure::Transient, now);
+        }
         Some(Event::FellBack)
     }
 
