@@ -7,6 +7,7 @@ pub mod delays;
 pub mod engineio;
 pub mod events;
 pub mod keys;
+pub mod limits;
 pub mod outbox;
 pub mod pairing;
 pub mod path;

@@ -15,35 +15,11 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use super::delays::{Jitter, retry_delay};
+use super::delays::{fraction, retry_delay};
+use super::limits::Limits;
 use super::raw::{Object, Raw};
+use crate::backoff::Random;
 use crate::time::Instant;
-
-/// The bounds of an outbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct OutboxLimits {
-    /// How many messages wait.
-    pub max_messages: usize,
-    /// How many bytes of contents and ids wait.
-    pub max_bytes: usize,
-    /// How many messages are posted at once; the server takes 100.
-    pub max_batch_messages: usize,
-    /// How many bytes of contents and ids are posted at once.
-    pub max_batch_bytes: usize,
-    /// How long the server may take to answer.
-    pub post_timeout: Duration,
-}
-
-impl OutboxLimits {
-    /// 10,000 messages of 64 MiB in all, posted by 100 of 8 MiB in all, within 60 s.
-    pub const DEFAULT: Self = Self {
-        max_messages: 10_000,
-        max_bytes: 67_108_864,
-        max_batch_messages: 100,
-        max_batch_bytes: 8_388_608,
-        post_timeout: Duration::from_secs(60),
-    };
-}
 
 /// One post, numbered from 1. What is said of an earlier one is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,7 +121,7 @@ enum State {
 /// Messages that wait to be stored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outbox {
-    limits: OutboxLimits,
+    limits: Limits,
     entries: VecDeque<Entry>,
     bytes: usize,
     state: State,
@@ -153,22 +129,22 @@ pub struct Outbox {
     /// How many messages the next post may have: less than the limit after a refusal.
     batch_messages: usize,
     failures: u32,
-    jitter: Jitter,
+    random: Random,
 }
 
 impl Outbox {
     /// An empty outbox; `seed` spreads its retries.
     #[must_use]
-    pub const fn new(limits: OutboxLimits, seed: u64) -> Self {
+    pub const fn new(limits: &Limits, seed: u64) -> Self {
         Self {
-            limits,
+            limits: *limits,
             entries: VecDeque::new(),
             bytes: 0,
             state: State::Idle,
             batch: 0,
-            batch_messages: limits.max_batch_messages,
+            batch_messages: limits.max_batch_messages(),
             failures: 0,
-            jitter: Jitter::new(seed),
+            random: Random::new(seed),
         }
     }
 
@@ -182,11 +158,13 @@ impl Outbox {
             local_id: Box::from(local_id),
             content: Box::from(content),
         };
-        if entry.len() > self.limits.max_batch_bytes {
+        if entry.len() > self.limits.max_batch_bytes() {
             return Err(PushError::TooLong);
         }
         let bytes = self.bytes.saturating_add(entry.len());
-        if self.entries.len() >= self.limits.max_messages || bytes > self.limits.max_bytes {
+        if self.entries.len() >= self.limits.max_outbox_messages()
+            || bytes > self.limits.max_outbox_bytes()
+        {
             return Err(PushError::Full);
         }
         self.bytes = bytes;
@@ -224,14 +202,14 @@ impl Outbox {
         let mut bytes = 0_usize;
         let fits = |entry: &&Entry| {
             bytes = bytes.saturating_add(entry.len());
-            bytes <= self.limits.max_batch_bytes
+            bytes <= self.limits.max_batch_bytes()
         };
         let most = self.batch_messages.max(1);
         let count = self.entries.iter().take(most).take_while(fits).count();
         self.batch = self.batch.saturating_add(1);
         self.state = State::Posting {
             count,
-            deadline: now.after(self.limits.post_timeout),
+            deadline: now.after(self.limits.post_timeout()),
         };
         Some(BatchId(self.batch))
     }
@@ -277,7 +255,7 @@ impl Outbox {
         if !self.is_current(id) {
             return Ok(Vec::new());
         }
-        let Some(listed) = listed(answer, self.limits.max_batch_messages) else {
+        let Some(listed) = listed(answer, self.limits.max_batch_messages()) else {
             self.fail(now, None);
             return Err(InvalidAnswer);
         };
@@ -292,7 +270,7 @@ impl Outbox {
             self.fail(now, None);
         } else {
             self.failures = 0;
-            self.batch_messages = self.limits.max_batch_messages;
+            self.batch_messages = self.limits.max_batch_messages();
             self.state = State::Idle;
         }
         Ok(outcomes)
@@ -386,7 +364,7 @@ impl Outbox {
 
     fn fail(&mut self, now: Instant, at_least: Option<Duration>) {
         self.failures = self.failures.saturating_add(1);
-        let delay = retry_delay(self.failures, self.jitter.draw());
+        let delay = retry_delay(self.failures, fraction(self.random.draw()));
         let delay = delay.max(at_least.unwrap_or_default());
         self.state = State::Waiting {
             until: now.after(delay),
@@ -403,7 +381,7 @@ impl Outbox {
         }
         let entry = self.entries.pop_front()?;
         self.bytes = self.bytes.saturating_sub(entry.len());
-        self.batch_messages = self.limits.max_batch_messages;
+        self.batch_messages = self.limits.max_batch_messages();
         let local_id = entry.local_id;
         Some(Outcome::TooLarge { local_id })
     }
