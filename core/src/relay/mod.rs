@@ -8,6 +8,7 @@ pub mod engineio;
 pub mod events;
 pub mod keys;
 pub mod limits;
+pub mod link;
 pub mod outbox;
 pub mod pairing;
 pub mod path;
