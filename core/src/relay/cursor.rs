@@ -15,6 +15,8 @@
 
 use alloc::collections::BTreeSet;
 
+use core::time::Duration;
+
 use super::delays::{fraction, retry_delay};
 use super::limits::Limits;
 use crate::backoff::Random;
@@ -266,10 +268,25 @@ impl Cursor {
         Some(withheld)
     }
 
-    /// The fetch has failed; it is repeated. It changes `poll_timeout`.
-    pub fn handle_failed(&mut self, id: FetchId, now: Instant) {
-        if matches!(self.state, State::Fetching { .. }) && id.0 == self.fetch {
-            self.fail(now);
+    /// The fetch has failed; it is repeated, and not before `retry_after` when the server says
+    /// so. It changes `poll_timeout`.
+    pub fn handle_failed(&mut self, id: FetchId, retry_after: Option<Duration>, now: Instant) {
+        if self.is_fetching(id) {
+            self.fail_after(retry_after.unwrap_or_default(), now);
+        }
+    }
+
+    /// Whether the answer to this fetch is still waited for.
+    #[must_use]
+    pub const fn is_fetching(&self, id: FetchId) -> bool {
+        matches!(self.state, State::Fetching { .. }) && id.0 == self.fetch
+    }
+
+    /// A message with this number exists. It is fetched in its turn.
+    pub fn handle_known(&mut self, seq: u64) {
+        if seq > self.last {
+            self.known = self.known.max(seq);
+            self.want();
         }
     }
 
@@ -320,10 +337,14 @@ impl Cursor {
     }
 
     fn fail(&mut self, now: Instant) {
+        self.fail_after(Duration::ZERO, now);
+    }
+
+    fn fail_after(&mut self, at_least: Duration, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         let delay = retry_delay(self.failures, fraction(self.random.draw()));
         self.state = State::Waiting {
-            until: now.after(delay),
+            until: now.after(delay.max(at_least)),
         };
     }
 }
@@ -411,7 +432,7 @@ mod tests {
         assert!(until <= at(60_265) && cursor.next_fetch(at(60_000)).is_none());
         cursor.handle_timeout(until);
         let id = cursor.next_fetch(until).unwrap().id;
-        cursor.handle_failed(stale, until);
+        cursor.handle_failed(stale, None, until);
         assert_eq!(
             cursor.handle_fetched(stale, 1, false, until),
             Ok(Verdict::Skip)
@@ -426,7 +447,7 @@ mod tests {
             cursor.handle_fetched(id, 5, false, until),
             Ok(Verdict::Skip)
         );
-        cursor.handle_failed(id, until);
+        cursor.handle_failed(id, None, until);
         assert!(cursor.poll_timeout().is_some());
         // More behind nothing is no answer either.
         cursor.handle_timeout(at(100_000));

@@ -2,6 +2,7 @@
 
 pub mod base64;
 pub mod cipher;
+pub mod client;
 pub mod cursor;
 pub mod delays;
 pub mod engineio;
@@ -17,4 +18,5 @@ pub mod raw;
 pub mod rpc;
 mod secretbox;
 pub mod socketio;
+pub mod update;
 pub mod versioned;

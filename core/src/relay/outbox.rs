@@ -216,7 +216,7 @@ impl Outbox {
 
     /// The local ids and contents that are being posted.
     pub fn batch(&self) -> impl Iterator<Item = (&str, &str)> {
-        let entries = self.entries.iter().take(self.posting());
+        let entries = self.entries.iter().take(self.count());
         entries.map(|entry| (&*entry.local_id, &*entry.content))
     }
 
@@ -261,7 +261,7 @@ impl Outbox {
         };
         let mut outcomes = Vec::new();
         for (local_id, seq) in listed {
-            if let Some(entry) = self.take(&local_id, self.posting()) {
+            if let Some(entry) = self.take(&local_id, self.count()) {
                 let local_id = entry.local_id;
                 outcomes.push(Outcome::Stored { local_id, seq });
             }
@@ -301,13 +301,32 @@ impl Outbox {
     /// A message with this local id was seen in the session: it is stored, whatever became of
     /// its post.
     pub fn handle_seen(&mut self, local_id: &str, seq: u64) -> Option<Outcome> {
-        let entry = self.take(local_id, self.entries.len())?;
+        let entry = self.drop_entry(local_id)?;
         let local_id = entry.local_id;
-        if self.posting() == 0 && matches!(self.state, State::Posting { .. }) {
-            // All of the post was seen: its answer says nothing new.
-            self.state = State::Idle;
-        }
         Some(Outcome::Stored { local_id, seq })
+    }
+
+    /// Whether a message with this local id waits.
+    #[must_use]
+    pub fn contains(&self, local_id: &str) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| &*entry.local_id == local_id)
+    }
+
+    /// The post that is under way.
+    #[must_use]
+    pub const fn posting(&self) -> Option<BatchId> {
+        match self.state {
+            State::Posting { .. } => Some(BatchId(self.batch)),
+            State::Idle | State::Waiting { .. } | State::Stopped(_) => None,
+        }
+    }
+
+    /// The message with this local id is longer than the server takes: it is dropped.
+    pub fn handle_too_large(&mut self, local_id: &str) -> Option<Outcome> {
+        let entry = self.drop_entry(local_id)?;
+        let local_id = entry.local_id;
+        Some(Outcome::TooLarge { local_id })
     }
 
     /// Posts again after what stopped it was dealt with. It changes `poll_timeout`.
@@ -337,7 +356,16 @@ impl Outbox {
         }
     }
 
-    const fn posting(&self) -> usize {
+    fn drop_entry(&mut self, local_id: &str) -> Option<Entry> {
+        let entry = self.take(local_id, self.entries.len())?;
+        if let State::Posting { count: 0, .. } = self.state {
+            // All of the post has its outcome: its answer says nothing new.
+            self.state = State::Idle;
+        }
+        Some(entry)
+    }
+
+    const fn count(&self) -> usize {
         match self.state {
             State::Posting { count, .. } => count,
             State::Idle | State::Waiting { .. } | State::Stopped(_) => 0,
@@ -373,7 +401,7 @@ impl Outbox {
 
     /// Half as many messages next time; one that is alone and too large is dropped.
     fn split(&mut self) -> Option<Outcome> {
-        let count = self.posting();
+        let count = self.count();
         self.state = State::Idle;
         if count > 1 {
             self.batch_messages = count / 2;

@@ -211,6 +211,12 @@ impl Versioned {
         self.version
     }
 
+    /// Whether no update waits for its outcome.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.updates.is_empty()
+    }
+
     /// Asks for an update. It changes `poll_timeout`.
     ///
     /// # Errors

@@ -538,6 +538,12 @@ impl Link {
         matches!(self.state, State::Open { .. })
     }
 
+    /// Whether there is room for another event that is to be acknowledged.
+    #[must_use]
+    pub fn has_room_for_ack(&self) -> bool {
+        self.acks.has_room(&self.limits)
+    }
+
     /// How many frames wait to be written.
     #[must_use]
     pub fn queued(&self) -> usize {

@@ -102,7 +102,7 @@ impl Session {
             9 => self.answer(),
             10 => {
                 if let Some((fetch, ..)) = self.page.take() {
-                    self.cursor.handle_failed(fetch.id, self.now);
+                    self.cursor.handle_failed(fetch.id, None, self.now);
                 }
             }
             _ if source.once_in(4) => {
