@@ -264,7 +264,7 @@ fn bytes_on_a_slow_link_are_signs_of_life_but_not_for_ever() {
 #[test]
 fn acknowledgements_of_ours_are_counted_once_and_have_deadlines() {
     let mut driven = Driven::opened_with(Limits::builder().max_pending_acks(3));
-    let mut ask = |driven: &mut Driven| driven.link.emit_with_ack("e", None, driven.now);
+    let ask = |driven: &mut Driven| driven.link.emit_with_ack("e", None, driven.now);
     let first = ask(&mut driven).unwrap();
     let second = ask(&mut driven).unwrap();
     assert_eq!(driven.frames(), [r#"420["e"]"#, r#"421["e"]"#]);

@@ -368,7 +368,8 @@ impl Versioned {
         }
     }
 
-    fn is_current(&self, attempt: Attempt) -> bool {
+    /// Whether this attempt is the one that is under way.
+    pub(crate) fn is_current(&self, attempt: Attempt) -> bool {
         matches!(self.state, State::Asking { .. }) && attempt.number == self.attempt
     }
 

@@ -151,7 +151,10 @@ impl Client {
     pub fn listen(&mut self) {
         if !self.listening {
             self.listening = true;
-            self.cursor.handle_connected();
+            if self.link.is_open() {
+                // Otherwise the connection fetches.
+                self.cursor.handle_connected();
+            }
         }
     }
 

@@ -89,7 +89,8 @@ impl Client {
 
     /// Carries out an update whose turn it is: `change` is given the value as it is, and says
     /// what is to become of it. It may be called again on a newer value, with another
-    /// [`Merge`]. An update of the client's own does not call it.
+    /// [`Merge`]. An update of the client's own does not call it, and one whose turn is over,
+    /// as when the connection was lost, does nothing.
     pub fn merge(
         &mut self,
         merge: Merge,
@@ -100,6 +101,9 @@ impl Client {
         let Merge {
             target, attempt, ..
         } = merge;
+        if !self.slot(target).versioned.is_current(attempt) {
+            return;
+        }
         let document = match self.slot(target).versioned.value() {
             Value::Document(document) => Some(document),
             Value::Null => None,
