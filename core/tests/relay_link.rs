@@ -878,6 +878,26 @@ fn timeouts_are_harmless_early_and_twice() {
     }
 }
 
+/// After a sleep nothing is overdue: the link would be told of the time for ever.
+#[test]
+fn what_ran_out_during_a_sleep_is_told_at_once() {
+    let mut driven = Driven::open();
+    let asked = driven.link.emit_with_ack("e", None, driven.now).unwrap();
+    assert!(driven.receive(r#"420["x"]"#).is_some());
+    driven.later(600 * SECOND);
+    assert_eq!(driven.tick(), None);
+    assert!(driven.link.poll_timeout() > Some(driven.now));
+    let why = AckFailure::TimedOut;
+    assert_eq!(
+        driven.link.poll_event(),
+        Some(Event::AckLost { asked, why })
+    );
+    assert!(matches!(
+        driven.link.poll_event(),
+        Some(Event::OwedLost { .. })
+    ));
+}
+
 #[test]
 fn nothing_shows_the_token() {
     let driven = Driven::new();

@@ -16,6 +16,7 @@ pub mod process;
 #[cfg(feature = "session")]
 pub mod session;
 pub mod sim;
+pub mod sim_relay;
 pub mod sim_session;
 pub mod wire;
 

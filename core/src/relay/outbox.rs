@@ -113,8 +113,16 @@ impl Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     Idle,
-    Posting { count: usize, deadline: Instant },
-    Waiting { until: Instant },
+    Posting {
+        /// How many of the first messages are in the post and have no outcome.
+        count: usize,
+        /// How many it was begun with.
+        posted: usize,
+        deadline: Instant,
+    },
+    Waiting {
+        until: Instant,
+    },
     Stopped(StopReason),
 }
 
@@ -209,6 +217,7 @@ impl Outbox {
         self.batch = self.batch.saturating_add(1);
         self.state = State::Posting {
             count,
+            posted: count,
             deadline: now.after(self.limits.post_timeout()),
         };
         Some(BatchId(self.batch))
@@ -401,10 +410,13 @@ impl Outbox {
 
     /// Half as many messages next time; one that is alone and too large is dropped.
     fn split(&mut self) -> Option<Outcome> {
-        let count = self.count();
+        let State::Posting { posted, .. } = self.state else {
+            return None;
+        };
         self.state = State::Idle;
-        if count > 1 {
-            self.batch_messages = count / 2;
+        // What was seen meanwhile was in the post all the same.
+        if posted > 1 {
+            self.batch_messages = posted / 2;
             return None;
         }
         let entry = self.entries.pop_front()?;

@@ -87,7 +87,12 @@ fn s3_what_is_not_seen_back_is_sent_again_in_order() {
     }
     let fetches = driven.fetches.split_off(driven.fetches.len() - 1);
     driven.fetches = fetches;
-    driven.page(&[own(4, "c"), own(2, "b"), own(1, "a")], false);
+    // The history has what was read before, too.
+    let events = driven.page(&[own(4, "c"), own(2, "b"), own(1, "a")], false);
+    assert!(matches!(
+        &events[..],
+        [Event::Stored { seq: 2, .. }, Event::Stored { seq: 4, .. }]
+    ));
     assert_eq!(driven.client.unsent(), 0);
 }
 
@@ -128,6 +133,40 @@ fn s7_a_message_longer_than_a_frame_is_dropped_and_said() {
     let events = driven.events();
     assert_eq!(events, [Event::TooLarge { local_id }]);
     assert_eq!(emitted_ids(&mut driven), ["b"]);
+}
+
+#[test]
+fn what_was_asked_of_the_durable_route_is_not_taken_for_the_other() {
+    let mut driven = Driven::open();
+    driven.drop_link();
+    driven.reconnect();
+    driven.send("a");
+    let failure = HttpFailure::NoRoute;
+    let (post, fetch) = (driven.posts[0].0, driven.fetches[0]);
+    let event = driven.client.handle_post_failed(post, failure, driven.now);
+    assert_eq!(event, Some(Event::FellBack));
+    let event = driven
+        .client
+        .handle_fetch_failed(fetch.id, failure, driven.now);
+    assert_eq!(event, None, "it is asked for again, by the other route");
+    // The other way round, the post does not hold the message back.
+    let mut driven = Driven::open();
+    driven.send("a");
+    driven.drop_link();
+    driven.reconnect();
+    let fetch = driven.fetches[0];
+    let event = driven
+        .client
+        .handle_fetch_failed(fetch.id, failure, driven.now);
+    assert_eq!(event, Some(Event::FellBack));
+    let began = driven.now;
+    let mut sent = Vec::new();
+    while sent.is_empty() {
+        driven.tick();
+        sent = emitted_ids(&mut driven);
+    }
+    assert_eq!(sent, ["a"]);
+    assert!(driven.now.since(began) < SECOND);
 }
 
 #[test]

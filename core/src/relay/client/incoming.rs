@@ -317,6 +317,7 @@ impl Client {
             return None;
         }
         let fetch = self.cursor.next_fetch(now)?;
+        self.fetch_route = self.route;
         if confirms {
             self.confirming = Some(fetch.id);
         }
@@ -348,7 +349,7 @@ impl Client {
         };
         self.page_messages = self.limits.max_page_messages();
         let mut withheld = None;
-        if self.route == Route::Socket {
+        if self.fetch_route == Route::Socket {
             let first = page.rows.front().map(|row| row.seq);
             let next = self.cursor.last().saturating_add(1);
             withheld = first
@@ -360,6 +361,11 @@ impl Client {
         }
         for row in &mut page.rows {
             row.own = self.is_own(row);
+        }
+        if self.fetch_route == Route::Socket {
+            // The old route gives what was read before, too.
+            let last = self.cursor.last();
+            page.rows.retain(|row| row.seq > last);
         }
         self.confirm(id, now);
         if !self.listening {
@@ -386,7 +392,7 @@ impl Client {
 
     fn page(&self, id: FetchId, raw: Raw<'_>) -> Option<Page> {
         let [messages, has_more] = raw.pick(["messages", "hasMore"])?;
-        let limit = match self.route {
+        let limit = match self.fetch_route {
             Route::Durable => self.limits.max_page_messages(),
             Route::Socket => HISTORY,
         };
@@ -399,7 +405,7 @@ impl Client {
             rows.is_some()
         })?;
         let mut rows = rows?;
-        if self.route == Route::Socket {
+        if self.fetch_route == Route::Socket {
             rows.sort_by_key(|row| row.seq);
         }
         let has_more = has_more.and_then(Raw::boolean).unwrap_or(false);
@@ -431,11 +437,15 @@ impl Client {
         self.cursor.handle_failed(id, retry_after, now);
         match failure {
             PostFailure::Transient | PostFailure::RetryAfter(_) => return None,
-            PostFailure::TooLarge if self.route == Route::Durable && self.page_messages > 1 => {
+            PostFailure::TooLarge
+                if self.fetch_route == Route::Durable && self.page_messages > 1 =>
+            {
                 self.page_messages /= 2;
                 return None;
             }
-            PostFailure::NoRoute if self.route == Route::Durable => return self.fall_back(),
+            PostFailure::NoRoute if self.fetch_route == Route::Durable => {
+                return self.fall_back(now);
+            }
             PostFailure::SessionGone => self.lose_session(),
             PostFailure::TooLarge | PostFailure::Unauthorized | PostFailure::NoRoute => {}
         }

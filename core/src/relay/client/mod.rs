@@ -85,6 +85,8 @@ pub struct Client {
     agent_state: Slot,
     methods: Methods,
     route: Route,
+    /// By which route the fetch that is under way was asked for.
+    fetch_route: Route,
     listening: bool,
     /// Why nothing is fetched.
     fetching_stopped: Option<HttpFailure>,
@@ -126,6 +128,7 @@ impl Client {
             agent_state: versioned(session.agent_state),
             methods: Methods::default(),
             route: Route::Durable,
+            fetch_route: Route::Durable,
             listening: false,
             fetching_stopped: None,
             page_messages: limits.max_page_messages(),
@@ -293,7 +296,7 @@ impl Client {
             PostFailure::Transient | PostFailure::RetryAfter(_) | PostFailure::TooLarge => None,
             PostFailure::NoRoute => {
                 self.outbox.resume();
-                self.fall_back()
+                self.fall_back(now)
             }
             PostFailure::SessionGone => {
                 self.lose_session();
@@ -470,11 +473,14 @@ impl Client {
     }
 
     /// The server knows no other way than the socket.
-    fn fall_back(&mut self) -> Option<Event<'static>> {
+    fn fall_back(&mut self, now: Instant) -> Option<Event<'static>> {
         if self.route == Route::Socket {
             return None;
         }
         self.route = Route::Socket;
+        if let Some(id) = self.outbox.posting() {
+            self.outbox.handle_failed(id, PostFailure::Transient, now);
+        }
         Some(Event::FellBack)
     }
 

@@ -14,7 +14,7 @@ use crate::relay::plaintext::{
 };
 use crate::relay::raw::{Raw, Text};
 use crate::relay::rpc::{self, Refusal};
-use crate::relay::versioned::{Outcome, UpdateId};
+use crate::relay::versioned::{Outcome, UpdateId, Value};
 use crate::time::{Instant, UnixTime};
 
 /// What a reply to a call says when the result is longer than a frame may be.
@@ -27,6 +27,8 @@ pub(super) struct Title {
     at: UnixTime,
     /// The update that is to write it.
     update: Option<UpdateId>,
+    /// What that update writes is another title.
+    stale: bool,
 }
 
 /// The report of usage: the server keeps the last one, so that one is all there is to send.
@@ -71,10 +73,12 @@ impl Client {
         if let Some(text) = outgoing.summary
             && text.raw().as_str().len() <= self.limits.max_value_bytes()
         {
+            let update = self.title.as_ref().and_then(|title| title.update);
             self.title = Some(Title {
                 text: text.into_owned(),
                 at,
-                update: None,
+                update,
+                stale: true,
             });
         }
         Ok(())
@@ -275,12 +279,16 @@ impl Client {
     }
 
     /// What an update of the client's own writes.
-    pub(super) fn own_change(&self, merge: &Merge, document: Option<&Document>) -> Option<Change> {
-        let title = self.title.as_ref()?;
+    pub(super) fn own_change(&mut self, merge: &Merge) -> Option<Change> {
+        let title = self.title.as_mut()?;
         if merge.target != super::Target::Metadata || title.update != Some(merge.update) {
             return None;
         }
-        let mut document = document.cloned().unwrap_or_default();
+        let mut document = match self.metadata.versioned.value() {
+            Value::Document(document) => document.clone(),
+            Value::Null | Value::Unreadable => Document::default(),
+        };
+        title.stale = false;
         document.set_summary(&title.text, title.at);
         Some(Change::Write(document))
     }
@@ -295,7 +303,8 @@ impl Client {
             return false;
         }
         title.update = None;
-        let again = may_succeed_later(outcome) && !self.gone && self.ending.is_none();
+        let outdated = title.stale && matches!(outcome, Outcome::Applied(_));
+        let again = (outdated || may_succeed_later(outcome)) && !self.gone;
         if !again {
             self.title = None;
         }

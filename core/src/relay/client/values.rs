@@ -104,13 +104,14 @@ impl Client {
         if !self.slot(target).versioned.is_current(attempt) {
             return;
         }
+        let own = self.own_change(&merge);
         let document = match self.slot(target).versioned.value() {
             Value::Document(document) => Some(document),
             Value::Null => None,
             // Never written over.
             Value::Unreadable => return self.slot_mut(target).versioned.handle_unsendable(attempt),
         };
-        let change = match self.own_change(&merge, document) {
+        let change = match own {
             Some(change) => change,
             None => change(document),
         };

@@ -305,6 +305,7 @@ impl Link {
                     Some(probe) => (probe.asked, probe.deadline) = (now, soon),
                     None => self.probe(now),
                 }
+                self.acks.expire(now);
                 None
             }
             State::Dialing { .. }

@@ -179,3 +179,19 @@ fn an_answer_may_list_what_was_seen_before_it() {
     let answer = format!(r#"{{"messages":[{}]}}"#, more.trim_end_matches(','));
     assert_eq!(stored(&mut outbox, id, &answer), Err(InvalidAnswer));
 }
+
+/// Not the message that is left is too long, but the post that it was in.
+#[test]
+fn a_post_that_shrank_and_was_too_large_loses_nothing() {
+    let mut outbox = outbox(3);
+    let id = outbox.next_batch(at(0)).unwrap();
+    for seen in ["0", "1"] {
+        assert!(outbox.handle_seen(seen, 1).is_some());
+    }
+    let outcome = outbox.handle_failed(id, PostFailure::TooLarge, at(0));
+    assert_eq!(outcome, None);
+    let id = outbox.next_batch(at(0)).unwrap();
+    assert_eq!(ids(&outbox), ["2"]);
+    let outcome = outbox.handle_failed(id, PostFailure::TooLarge, at(0));
+    assert!(matches!(outcome, Some(Outcome::TooLarge { .. })));
+}
