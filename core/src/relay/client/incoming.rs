@@ -146,6 +146,7 @@ impl Client {
         self.metadata.handle_disconnected();
         self.agent_state.handle_disconnected();
         self.methods.handle_disconnected();
+        self.forget_tries();
     }
 
     fn received<'a>(

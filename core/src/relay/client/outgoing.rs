@@ -36,6 +36,7 @@ pub(super) struct Title {
 pub(super) struct Usage {
     wanted: Option<Box<str>>,
     asked: Option<(Asked, Box<str>)>,
+    /// How often the server did not answer on this connection.
     tries: usize,
     failed: bool,
 }
@@ -314,6 +315,11 @@ impl Client {
     /// Whether the report of usage could not be sent at all.
     pub(super) const fn take_unreported(&mut self) -> bool {
         core::mem::replace(&mut self.usage.failed, false)
+    }
+
+    /// A connection that was lost says nothing about the server's will.
+    pub(super) const fn forget_tries(&mut self) {
+        self.usage.tries = 0;
     }
 
     /// Sends the report of usage, when there is one and a connection.
