@@ -6,7 +6,12 @@
 //! restarts of the process. Then the faults end, everything comes to rest, and the whole is
 //! judged: see [`run`].
 
+mod flaw;
+mod http;
+mod judge;
+mod people;
 mod server;
 mod world;
 
-pub use world::{Flaw, Reached, run};
+pub use flaw::{Flaw, Reached};
+pub use world::run;

@@ -25,6 +25,8 @@ pub(super) struct Versioned {
 pub(super) struct Server {
     /// It knows no durable route.
     pub(super) old: bool,
+    /// It says that metadata are written, and writes nothing: a deliberate fault.
+    pub(super) forgets_writes: bool,
     pub(super) messages: Vec<Stored>,
     pub(super) seq: u64,
     pub(super) metadata: Versioned,
@@ -134,6 +136,8 @@ impl Server {
         let success = data["expectedVersion"] == slot.version;
         if success {
             slot.version += 1;
+        }
+        if success && !(self.forgets_writes && member == "metadata") {
             slot.value = data[member].as_str().map(str::to_owned);
         }
         let result = if success {
