@@ -1,5 +1,7 @@
 //! Deliberate faults, and what a run came into.
 
+use crate::sim::reached;
+
 /// A deliberate fault, for the tests that show that the judgement can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
@@ -22,7 +24,7 @@ pub enum Flaw {
 impl Flaw {
     /// All of them, each with the words of the judgement on it.
     pub const ALL: [(Self, &'static str); 7] = [
-        (Self::StoresTwice, "stored in order and once"),
+        (Self::StoresTwice, "Replayed"),
         (Self::StoresInReverse, "stored in order and once"),
         (Self::PageLeavesOut, "delivered in order and once"),
         (Self::ForgetsPost, "stored in order and once"),
@@ -32,44 +34,25 @@ impl Flaw {
     ];
 }
 
-/// How often a run came into each situation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Reached {
+reached! {
     /// Messages that were sent and stored.
-    pub stored: u64,
+    stored,
     /// Messages of the user that were delivered.
-    pub delivered: u64,
+    delivered,
     /// Connections.
-    pub connections: u64,
+    connections,
     /// Connections that broke without a word.
-    pub half_open: u64,
+    half_open,
     /// Posts that were repeated.
-    pub repeated: u64,
+    repeated,
     /// Updates that were applied.
-    pub applied: u64,
+    applied,
     /// Updates that ended in another way.
-    pub not_applied: u64,
+    not_applied,
     /// Calls that were answered.
-    pub answered: u64,
+    answered,
     /// Runs with a server of old.
-    pub old: u64,
+    old,
     /// Restarts of the process.
-    pub restarts: u64,
-}
-
-impl Reached {
-    /// Counts what another run came into.
-    pub fn add(&mut self, other: Self) {
-        self.stored += other.stored;
-        self.delivered += other.delivered;
-        self.connections += other.connections;
-        self.half_open += other.half_open;
-        self.repeated += other.repeated;
-        self.applied += other.applied;
-        self.not_applied += other.not_applied;
-        self.answered += other.answered;
-        self.old += other.old;
-        self.restarts += other.restarts;
-    }
+    restarts,
 }

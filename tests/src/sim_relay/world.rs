@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::flaw::{Flaw, Reached};
 use super::server::{Out, Server};
 use crate::model::source::Source;
+use crate::sim::Report;
 
 #[derive(Debug)]
 pub(super) enum Turn {
@@ -81,6 +82,7 @@ pub(super) struct World<'a> {
     pub(super) title: Option<String>,
     pub(super) usage: Option<u64>,
     pub(super) reached: Reached,
+    pub(super) hash: u64,
 }
 
 pub(super) fn cipher() -> Cipher {
@@ -114,7 +116,7 @@ pub(super) fn client(server: &Server, after: u64, seed: u64) -> Client {
 /// When a message was lost, repeated or put out of order either way, when an update that was
 /// applied is not there, or when the client does not come to rest.
 #[must_use]
-pub fn run(seed: u64, loud: bool, flaw: Option<Flaw>) -> Reached {
+pub fn run(seed: u64, loud: bool, flaw: Option<Flaw>) -> Report<Reached> {
     let mut source = Source::Seed(seed);
     let mut server = Server {
         old: flaw.is_none() && source.once_in(5),
@@ -156,12 +158,16 @@ pub fn run(seed: u64, loud: bool, flaw: Option<Flaw>) -> Reached {
         title: None,
         usage: None,
         reached: Reached::default(),
+        hash: 0,
     };
     world.reached.old = u64::from(world.server.old);
     world.begin();
     world.play();
     world.judge();
-    world.reached
+    Report {
+        hash: world.hash,
+        reached: world.reached,
+    }
 }
 
 impl World<'_> {
@@ -216,6 +222,8 @@ impl World<'_> {
             return false;
         }
         self.now = next;
+        let stored = self.server.seq.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.hash = self.hash.rotate_left(5) ^ next.as_nanos() ^ stored ^ self.turns;
         if turn.is_some_and(|turn| turn <= next) {
             let (_, turn) = self.agenda.pop_first().expect("a turn");
             if self.loud {
@@ -440,7 +448,7 @@ impl World<'_> {
             Event::MessageReceived(message) => {
                 assert!(
                     self.life > 0 && message.local_id.is_some(),
-                    "not the user's"
+                    "ours came back: what was told was not stored in order and once"
                 );
             }
             // Three times on one connection that slept and was dead; it is said.
