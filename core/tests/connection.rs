@@ -517,3 +517,27 @@ fn a_read_that_a_stop_overtakes_does_not_count() {
     world.flush();
     assert_eq!(world.replies, "");
 }
+
+#[test]
+fn a_refused_client_that_also_loses_its_place_is_told_one_thing() {
+    let mut world = World::new(&limits());
+    world.connection.spare_mut()[..3].copy_from_slice(b"{}\n");
+    world.connection.handle_input(3, T0);
+    world.turn();
+    let told = world.connection.pending().to_vec();
+    assert!(!told.is_empty());
+    world.connection.handle_eviction(T0, UnixTime::EPOCH);
+    assert_eq!(world.connection.pending(), told);
+}
+
+#[test]
+fn a_refused_client_that_has_ended_is_not_waited_for() {
+    let mut world = World::new(&limits());
+    world.connection.spare_mut()[..3].copy_from_slice(b"{}\n");
+    world.connection.handle_input(3, T0);
+    world.connection.handle_end_of_input();
+    world.turn();
+    assert!(!world.connection.is_closed(), "the error is to be read");
+    world.flush();
+    assert!(world.connection.is_closed());
+}

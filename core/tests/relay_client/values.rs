@@ -214,6 +214,37 @@ fn a_value_longer_than_a_frame_is_refused_before_it_is_sent() {
     assert_eq!(outcomes(&mut driven), [Outcome::Rejected]);
 }
 
+/// The server's values are bounded, too, however they come.
+#[test]
+fn a_value_longer_than_ours_may_be_is_not_kept() {
+    let limits = Limits::builder().max_value_bytes(256);
+    let mut driven = Driven::open_after(limits, 0);
+    let nonce = driven.nonce();
+    let long = format!(r#"{{"long":"{}"}}"#, "x".repeat(256));
+    let sealed = cipher().seal_text(nonce, &long).unwrap();
+    request(&mut driven, Target::Metadata);
+    let id = asked(&mut driven);
+    driven.receive(&format!(
+        r#"43{id}[{{"result":"version-mismatch","version":4,"metadata":"{sealed}"}}]"#
+    ));
+    assert_eq!(outcomes(&mut driven), [Outcome::Unreadable]);
+    let frame = format!(
+        r#"42["update",{{"body":{{"t":"update-session","id":"S","agentState":{{"value":"{sealed}","version":1}}}}}}]"#
+    );
+    let event = driven.receive(&frame);
+    assert!(matches!(
+        event,
+        Some(Event::ValuesChanged {
+            unreadable: true,
+            ..
+        })
+    ));
+    for target in [Target::Metadata, Target::AgentState] {
+        assert_eq!(driven.client.value(target).0, &Value::Unreadable);
+    }
+    assert!(!format!("{:?}", driven.client).contains("xxxx"));
+}
+
 #[test]
 fn a_session_that_is_gone_ends_every_update() {
     let mut driven = Driven::open();

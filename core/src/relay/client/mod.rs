@@ -35,8 +35,7 @@ use super::cursor::{Cursor, FetchId};
 use super::limits::Limits;
 use super::link::{self, Auth, CloseReason, DialFailure, Link, Status};
 use super::outbox::{self, BatchId, Outbox, PostFailure};
-use super::plaintext::shape::Field;
-use super::raw::{Raw, Text};
+use super::raw::Raw;
 use super::update::SessionRow;
 use super::versioned::{Value, Versioned};
 use crate::backoff::{Epoch, Policy};
@@ -44,7 +43,7 @@ use crate::time::Instant;
 use incoming::{Page, Seen};
 use methods::Methods;
 use outgoing::{Ending, Title, Usage};
-use values::Slot;
+use values::{Slot, bounded, open_value};
 
 /// A session as it is joined.
 #[derive(Debug)]
@@ -59,10 +58,7 @@ impl Session {
     /// The session that `row` describes: what `POST /v1/sessions` has answered.
     #[must_use]
     pub fn new(row: &SessionRow<'_>, cipher: Cipher) -> Self {
-        let open = |member: &Field<Text<'_>>| match member {
-            Field::Is(text) => Value::open(Some(text.raw()), &cipher),
-            Field::Absent | Field::Null => Value::Null,
-        };
+        let open = |member| open_value(member, &cipher);
         Self {
             id: Box::from(&*row.id.to_lossy()),
             metadata: (row.metadata_version, open(&row.metadata)),
@@ -116,7 +112,8 @@ impl Client {
         policy: Policy,
         seed: u64,
     ) -> Self {
-        let versioned = |(version, value)| Slot::new(Versioned::new(limits, version, value));
+        let versioned =
+            |(version, value)| Slot::new(Versioned::new(limits, version, bounded(value, limits)));
         Self {
             limits: *limits,
             session: session.id,

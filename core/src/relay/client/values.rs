@@ -2,11 +2,12 @@
 
 use super::event::{Change, Event, Merge, SendError, Target};
 use super::{Client, Status};
-use crate::relay::cipher::Nonce;
+use crate::relay::cipher::{Cipher, Nonce};
 use crate::relay::events;
+use crate::relay::limits::Limits;
 use crate::relay::link::Asked;
 use crate::relay::plaintext::{Document, shape::Field};
-use crate::relay::raw::Raw;
+use crate::relay::raw::{Raw, Text};
 use crate::relay::update::VersionedValue;
 use crate::relay::versioned::{Answer, Attempt, Outcome, UpdateError, UpdateId, Value, Versioned};
 use crate::time::Instant;
@@ -32,21 +33,41 @@ impl Slot {
     }
 
     /// Takes a newer value. Whether it is one, and whether it cannot be read.
-    fn take(&mut self, told: &Field<VersionedValue<'_>>, client: &super::Cipher) -> (bool, bool) {
+    fn take(
+        &mut self,
+        told: &Field<VersionedValue<'_>>,
+        cipher: &Cipher,
+        limits: &Limits,
+    ) -> (bool, bool) {
         let Field::Is(told) = told else {
             return (false, false);
         };
-        if told.version <= self.versioned.version() {
+        if told.version <= self.versioned.version() || told.value == Field::Absent {
             return (false, false);
         }
-        let value = match &told.value {
-            Field::Is(text) => Value::open(Some(text.raw()), client),
-            Field::Null => Value::Null,
-            Field::Absent => return (false, false),
-        };
+        let value = bounded(open_value(&told.value, cipher), limits);
         let unreadable = value == Value::Unreadable;
         self.versioned.handle_value(told.version, value);
         (true, unreadable)
+    }
+}
+
+/// Opens a sealed value, or `null`.
+pub(super) fn open_value(member: &Field<Text<'_>>, cipher: &Cipher) -> Value {
+    match member {
+        Field::Is(text) => Value::open(Some(text.raw()), cipher),
+        Field::Absent | Field::Null => Value::Null,
+    }
+}
+
+/// A value that is longer than ours may be is not kept, and like any that cannot be read not
+/// written over.
+pub(super) fn bounded(value: Value, limits: &Limits) -> Value {
+    match value {
+        Value::Document(document) if document.raw().as_str().len() > limits.max_value_bytes() => {
+            Value::Unreadable
+        }
+        Value::Document(_) | Value::Null | Value::Unreadable => value,
     }
 }
 
@@ -193,6 +214,17 @@ impl Client {
             let answer = argument.map_or(Answer::Error, |raw| {
                 Answer::parse(raw, member, &self.cipher)
             });
+            let answer = match answer {
+                Answer::Success { version, value } => Answer::Success {
+                    version,
+                    value: bounded(value, &self.limits),
+                },
+                Answer::Mismatch { version, value } => Answer::Mismatch {
+                    version,
+                    value: bounded(value, &self.limits),
+                },
+                Answer::Error => Answer::Error,
+            };
             self.slot_mut(target)
                 .versioned
                 .handle_answer(attempt, answer);
@@ -218,8 +250,10 @@ impl Client {
         metadata: &Field<VersionedValue<'_>>,
         agent_state: &Field<VersionedValue<'_>>,
     ) -> Option<Event<'static>> {
-        let (metadata, first) = self.metadata.take(metadata, &self.cipher);
-        let (agent_state, second) = self.agent_state.take(agent_state, &self.cipher);
+        let (metadata, first) = self.metadata.take(metadata, &self.cipher, &self.limits);
+        let (agent_state, second) = self
+            .agent_state
+            .take(agent_state, &self.cipher, &self.limits);
         (metadata || agent_state).then_some(Event::ValuesChanged {
             metadata,
             agent_state,
@@ -247,13 +281,10 @@ impl Client {
 
     /// The session was read anew over HTTP.
     pub fn handle_row(&mut self, row: &super::SessionRow<'_>) {
-        let open = |member: &Field<super::Text<'_>>| match member {
-            Field::Is(text) => Value::open(Some(text.raw()), &self.cipher),
-            Field::Absent | Field::Null => Value::Null,
-        };
         if !row.id.is(&self.session) {
             return;
         }
+        let open = |member| bounded(open_value(member, &self.cipher), &self.limits);
         let (metadata, state) = (open(&row.metadata), open(&row.agent_state));
         let slot = &mut self.metadata.versioned;
         slot.handle_fetched(row.metadata_version, metadata);

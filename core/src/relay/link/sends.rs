@@ -40,7 +40,8 @@ impl Link {
         self.push(Frame::Volatile(frame))
     }
 
-    /// Sends an event that the server is to acknowledge within [`Limits::ack_timeout`]. Changes
+    /// Sends an event that the server is to acknowledge within
+    /// [`Limits::ack_timeout`](crate::relay::limits::Limits::ack_timeout). Changes
     /// [`Link::poll_timeout`].
     ///
     /// # Errors
