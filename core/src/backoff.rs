@@ -17,6 +17,23 @@ use core::time::Duration;
 use crate::limits::{LimitsError, in_range};
 use crate::time::Instant;
 
+/// One attempt at a transport. Every fact about a transport carries the epoch of its dial; a
+/// fact of an earlier one is dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// Its number, from 1.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// How the delays of a [`Schedule`] grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Growth {
@@ -148,6 +165,33 @@ impl Policy {
         },
         settled_after: Duration::ZERO,
         ..Policy::RESILIENT
+    };
+
+    /// Exponential backoff with full jitter up to half a minute, for ever: for what has nobody
+    /// at hand to start it again (relay.md §9.5). A session that is not found is given up.
+    pub const PERSISTENT: Policy = Policy {
+        transient: Schedule {
+            max_retries: u32::MAX,
+            max_delay: Duration::from_secs(30),
+            ..Policy::RESILIENT.transient
+        },
+        give_up_after: Duration::MAX,
+        ..Policy::RESILIENT
+    };
+
+    /// The timing of the reference's socket: doubled from one second, half of it more or less,
+    /// five at most, for ever, and from the start after every connection (relay.md §1.2).
+    pub const SOCKET_IO: Policy = Policy {
+        transient: Schedule {
+            max_retries: u32::MAX,
+            first_delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(5),
+            growth: Growth::Double,
+            spread: Spread::Half,
+        },
+        healthy_after: Duration::ZERO,
+        settled_after: Duration::ZERO,
+        ..Policy::PERSISTENT
     };
 
     /// Starts from [`Policy::RESILIENT`].
@@ -364,7 +408,7 @@ struct Spent {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Backoff {
     policy: Policy,
-    random: u64,
+    random: Random,
     transient: Spent,
     not_found: Spent,
     failing_since: Option<Instant>,
@@ -380,7 +424,7 @@ impl Backoff {
         };
         Self {
             policy,
-            random: seed,
+            random: Random::new(seed),
             transient: NONE,
             not_found: NONE,
             failing_since: None,
@@ -434,7 +478,7 @@ impl Backoff {
         };
         let random = match schedule.spread {
             Spread::None => 0,
-            Spread::Full | Spread::Half => self.draw(),
+            Spread::Full | Spread::Half => self.random.draw(),
         };
         let spent = match budget {
             Budget::Transient => &mut self.transient,
@@ -465,11 +509,22 @@ impl Backoff {
             .retries
             .saturating_add(self.not_found.retries)
     }
+}
 
-    /// SplitMix64: every seed has a full period.
-    fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
+/// Numbers from a seed (SplitMix64), to spread retries; not for secrets. Every seed has a full
+/// period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number, uniform over all values.
+    pub(crate) const fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
@@ -551,8 +606,8 @@ mod tests {
         assert_ne!(delays(7), delays(8));
         // SplitMix64's own first values for seed 0.
         let mut backoff = Backoff::new(Policy::RESILIENT, 0);
-        assert_eq!(backoff.draw(), 0xe220_a839_7b1d_cdaf);
-        assert_eq!(backoff.draw(), 0x6e78_9e6a_a1b9_65f4);
+        assert_eq!(backoff.random.draw(), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(backoff.random.draw(), 0x6e78_9e6a_a1b9_65f4);
     }
 
     /// Covers: S3.8c, S3.12, S3.13

@@ -7,7 +7,8 @@
 //!   messages.
 //! * [`Client`] sends to a daemon or to any other session of the dialect, and pings it.
 //! * [`peers`](local::peers) says who is there.
-//! * `session` follows remote sessions (the feature of this name, on by default).
+//! * `session` follows remote sessions, and `relay` mirrors one end-to-end encrypted (features
+//!   of these names, on by default).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,7 +29,11 @@ mod entropy;
 mod group;
 mod home;
 pub mod local;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod paths;
+#[cfg(feature = "relay")]
+pub mod relay;
 #[cfg(feature = "session")]
 pub mod session;
 

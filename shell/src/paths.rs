@@ -33,6 +33,10 @@ pub struct Environment {
     pub temp: Option<OsString>,
     /// `XDG_RUNTIME_DIR`.
     pub xdg_runtime_dir: Option<OsString>,
+    /// `HAPPY_HOME_DIR`.
+    pub happy_home_dir: Option<OsString>,
+    /// `HAPPY_SERVER_URL`.
+    pub happy_server_url: Option<OsString>,
     /// `CLAUDE_CODE_MESSAGING_SOCKET`: the socket of the session that this process runs in.
     pub messaging_socket: Option<OsString>,
     /// The working directory, if it still exists.
@@ -56,6 +60,9 @@ pub enum PathError {
     /// Neither a flag nor the environment says where the config home is.
     #[error("no config home; neither CLAUDE_CONFIG_DIR nor HOME is set; use --config-dir")]
     NoConfigHome,
+    /// The environment does not say where the relay's clients have their files.
+    #[error("no home; neither HAPPY_HOME_DIR nor HOME is set; set one of them")]
+    NoHappyHome,
     /// A relative path, and no working directory to complete it.
     #[error(
         "relative path cannot be completed: {path}; the working directory is gone; give an absolute path"
@@ -97,6 +104,8 @@ impl Environment {
             tmp: std::env::var_os("TMP"),
             temp: std::env::var_os("TEMP"),
             xdg_runtime_dir: std::env::var_os("XDG_RUNTIME_DIR"),
+            happy_home_dir: std::env::var_os("HAPPY_HOME_DIR"),
+            happy_server_url: std::env::var_os("HAPPY_SERVER_URL"),
             messaging_socket: std::env::var_os("CLAUDE_CODE_MESSAGING_SOCKET"),
             current_dir: std::env::current_dir().ok(),
             uid: rustix::process::geteuid().as_raw(),
@@ -113,6 +122,8 @@ impl Environment {
             tmp: None,
             temp: None,
             xdg_runtime_dir: None,
+            happy_home_dir: None,
+            happy_server_url: None,
             messaging_socket: None,
             current_dir: Some(PathBuf::from("/")),
             uid,
@@ -135,6 +146,24 @@ impl Environment {
         // The working directory is not normalised: it is spelled as the disk has it.
         let normal: String = utf8("config home", &given)?.nfc().collect();
         self.absolute(Path::new(&normal))
+    }
+
+    /// The directory of the relay's clients: `HAPPY_HOME_DIR`, of which a leading `~` is the
+    /// home, else `$HOME/.happy`; absolute (relay.md §4).
+    ///
+    /// # Errors
+    ///
+    /// [`PathError::NoHappyHome`] or [`PathError::NoCurrentDir`].
+    pub fn happy_home(&self) -> Result<PathBuf, PathError> {
+        let home = || set(&self.home).ok_or(PathError::NoHappyHome);
+        let Some(given) = set(&self.happy_home_dir) else {
+            return self.absolute(&Path::new(home()?).join(".happy"));
+        };
+        let given = Path::new(given);
+        match given.strip_prefix("~") {
+            Ok(below) => self.absolute(&Path::new(home()?).join(below)),
+            Err(_) => self.absolute(given),
+        }
     }
 
     /// The temporary directory: `TMPDIR`, `TMP`, `TEMP`, else `/tmp`, without trailing slashes
@@ -321,6 +350,25 @@ mod tests {
             matches!(refused, PathError::NoCurrentDir { .. }),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn the_happy_home_is_told_or_below_home() {
+        let happy = |dir, home| env(|e| (e.happy_home_dir, e.home) = (dir, home)).happy_home();
+        for (dir, home, expected) in [
+            (None, os("/h"), "/h/.happy"),
+            (os(""), os("/h"), "/h/.happy"),
+            (os("/x"), None, "/x"),
+            (os("~"), os("/h"), "/h"),
+            (os("~/a/b"), os("/h"), "/h/a/b"),
+            (os("~a"), os("/h"), "/work dir/~a"),
+        ] {
+            assert_eq!(happy(dir, home).unwrap(), Path::new(expected));
+        }
+        for dir in [None, os("~/x")] {
+            let refused = happy(dir, None).unwrap_err();
+            assert!(matches!(refused, PathError::NoHappyHome), "{refused}");
+        }
     }
 
     #[test]

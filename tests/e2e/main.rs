@@ -21,6 +21,12 @@ mod memory;
 mod owner;
 mod pipelined;
 mod registry;
+#[cfg(feature = "relay")]
+mod relay;
+#[cfg(feature = "relay")]
+mod relay_faults;
+#[cfg(feature = "relay")]
+mod relay_handlers;
 mod run;
 mod section5_daemon;
 mod section5_files;

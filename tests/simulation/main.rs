@@ -2,6 +2,7 @@
 //!
 //! `HALLWAY_SIM_SEEDS` sets how many seeds are run, `HALLWAY_SIM_SEED` runs one of them aloud.
 
+mod relay;
 mod runs;
 mod session;
 

@@ -13,9 +13,12 @@ pub mod fuzzing;
 pub mod home;
 pub mod model;
 pub mod process;
+#[cfg(feature = "relay")]
+pub mod relay_server;
 #[cfg(feature = "session")]
 pub mod session;
 pub mod sim;
+pub mod sim_relay;
 pub mod sim_session;
 pub mod wire;
 

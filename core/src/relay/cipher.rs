@@ -189,8 +189,12 @@ impl Cipher {
     ///
     /// [`OpenError`] for what is not of this key, and for what is no JSON.
     pub fn open_text(&self, sealed: &str) -> Result<Plaintext, OpenError> {
-        let bytes = self.open(&base64::decode(sealed))?;
-        Plaintext::from_bytes(bytes)
+        self.open_json(&base64::decode(sealed))
+    }
+
+    /// The same from the bytes that the base64 spells.
+    pub(crate) fn open_json(&self, sealed: &[u8]) -> Result<Plaintext, OpenError> {
+        self.open(sealed).and_then(Plaintext::from_bytes)
     }
 }
 

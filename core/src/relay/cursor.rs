@@ -14,9 +14,12 @@
 //! fetched in its turn, so that a gap costs no memory.
 
 use alloc::collections::BTreeSet;
+
 use core::time::Duration;
 
-use super::delays::{Jitter, retry_delay};
+use super::delays::{fraction, retry_delay};
+use super::limits::Limits;
+use crate::backoff::Random;
 use crate::time::Instant;
 
 /// One fetch, numbered from 1. What is said of an earlier one is dropped.
@@ -56,14 +59,6 @@ pub struct Withheld {
     pub to: u64,
 }
 
-/// How many numbers of ours beyond the cursor are remembered. One that is forgotten costs a
-/// fetch.
-const MAX_OWN: usize = 1_024;
-/// How often a gap is fetched in vain before it is given up.
-const MAX_VAIN_FETCHES: u32 = 5;
-/// How long a fetch may take.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     Resting,
@@ -85,6 +80,7 @@ enum State {
 /// How far a session was read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
+    limits: Limits,
     last: u64,
     /// The highest number that is known to exist.
     known: u64,
@@ -94,15 +90,16 @@ pub struct Cursor {
     again: bool,
     fetch: u64,
     failures: u32,
-    vain: u32,
-    jitter: Jitter,
+    vain: usize,
+    random: Random,
 }
 
 impl Cursor {
     /// A cursor after the number `last`: 0, or what was kept. `seed` spreads its retries.
     #[must_use]
-    pub const fn new(last: u64, seed: u64) -> Self {
+    pub const fn new(limits: &Limits, last: u64, seed: u64) -> Self {
         Self {
+            limits: *limits,
             last,
             known: last,
             own: BTreeSet::new(),
@@ -111,7 +108,7 @@ impl Cursor {
             fetch: 0,
             failures: 0,
             vain: 0,
-            jitter: Jitter::new(seed),
+            random: Random::new(seed),
         }
     }
 
@@ -163,7 +160,7 @@ impl Cursor {
         if Some(seq) == self.last.checked_add(1) {
             self.advance(seq);
         } else if seq > self.last {
-            if self.own.len() < MAX_OWN {
+            if self.own.len() < self.limits.max_own_numbers() {
                 self.own.insert(seq);
             }
             self.want();
@@ -177,7 +174,7 @@ impl Cursor {
         }
         self.fetch = self.fetch.saturating_add(1);
         self.state = State::Fetching {
-            deadline: now.after(FETCH_TIMEOUT),
+            deadline: now.after(self.limits.fetch_timeout()),
             page: self.last,
             filled: false,
             known: self.known,
@@ -256,7 +253,7 @@ impl Cursor {
             return None;
         }
         self.vain = self.vain.saturating_add(1);
-        if self.vain < MAX_VAIN_FETCHES {
+        if self.vain < self.limits.max_vain_fetches() {
             self.fail(now);
             return None;
         }
@@ -271,10 +268,25 @@ impl Cursor {
         Some(withheld)
     }
 
-    /// The fetch has failed; it is repeated. It changes `poll_timeout`.
-    pub fn handle_failed(&mut self, id: FetchId, now: Instant) {
-        if matches!(self.state, State::Fetching { .. }) && id.0 == self.fetch {
-            self.fail(now);
+    /// The fetch has failed; it is repeated, and not before `retry_after` when the server says
+    /// so. It changes `poll_timeout`.
+    pub fn handle_failed(&mut self, id: FetchId, retry_after: Option<Duration>, now: Instant) {
+        if self.is_fetching(id) {
+            self.fail_after(retry_after.unwrap_or_default(), now);
+        }
+    }
+
+    /// Whether the answer to this fetch is still waited for.
+    #[must_use]
+    pub const fn is_fetching(&self, id: FetchId) -> bool {
+        matches!(self.state, State::Fetching { .. }) && id.0 == self.fetch
+    }
+
+    /// A message with this number exists. It is fetched in its turn.
+    pub fn handle_known(&mut self, seq: u64) {
+        if seq > self.last {
+            self.known = self.known.max(seq);
+            self.want();
         }
     }
 
@@ -325,10 +337,14 @@ impl Cursor {
     }
 
     fn fail(&mut self, now: Instant) {
+        self.fail_after(Duration::ZERO, now);
+    }
+
+    fn fail_after(&mut self, at_least: Duration, now: Instant) {
         self.failures = self.failures.saturating_add(1);
-        let delay = retry_delay(self.failures, self.jitter.draw());
+        let delay = retry_delay(self.failures, fraction(self.random.draw()));
         self.state = State::Waiting {
-            until: now.after(delay),
+            until: now.after(delay.max(at_least)),
         };
     }
 }
@@ -357,7 +373,7 @@ mod tests {
 
     #[test]
     fn what_is_next_is_delivered_and_a_gap_is_fetched() {
-        let mut cursor = Cursor::new(5, 0);
+        let mut cursor = Cursor::new(&Limits::DEFAULT, 5, 0);
         assert!(cursor.is_settled());
         assert_eq!(cursor.handle_live(6, false), Verdict::Deliver);
         assert_eq!(cursor.handle_live(6, false), Verdict::Skip);
@@ -376,7 +392,7 @@ mod tests {
 
     #[test]
     fn our_own_never_hide_what_came_before_them() {
-        let mut cursor = Cursor::new(0, 0);
+        let mut cursor = Cursor::new(&Limits::DEFAULT, 0, 0);
         cursor.handle_sent(2);
         assert_eq!(cursor.last(), 0);
         assert_eq!(cursor.handle_live(2, true), Verdict::Skip);
@@ -392,7 +408,7 @@ mod tests {
 
     #[test]
     fn a_connection_wants_a_fetch_and_one_that_runs_is_repeated() {
-        let mut cursor = Cursor::new(0, 0);
+        let mut cursor = Cursor::new(&Limits::DEFAULT, 0, 0);
         cursor.handle_connected();
         let fetch = cursor.next_fetch(at(0)).unwrap();
         assert_eq!(cursor.next_fetch(at(0)), None);
@@ -405,7 +421,7 @@ mod tests {
 
     #[test]
     fn failures_and_deadlines_are_repeated_and_stale_answers_dropped() {
-        let mut cursor = Cursor::new(0, 3);
+        let mut cursor = Cursor::new(&Limits::DEFAULT, 0, 3);
         cursor.handle_connected();
         let stale = cursor.next_fetch(at(0)).unwrap().id;
         assert_eq!(cursor.poll_timeout(), Some(at(60_000)));
@@ -416,7 +432,7 @@ mod tests {
         assert!(until <= at(60_265) && cursor.next_fetch(at(60_000)).is_none());
         cursor.handle_timeout(until);
         let id = cursor.next_fetch(until).unwrap().id;
-        cursor.handle_failed(stale, until);
+        cursor.handle_failed(stale, None, until);
         assert_eq!(
             cursor.handle_fetched(stale, 1, false, until),
             Ok(Verdict::Skip)
@@ -431,7 +447,7 @@ mod tests {
             cursor.handle_fetched(id, 5, false, until),
             Ok(Verdict::Skip)
         );
-        cursor.handle_failed(id, until);
+        cursor.handle_failed(id, None, until);
         assert!(cursor.poll_timeout().is_some());
         // More behind nothing is no answer either.
         cursor.handle_timeout(at(100_000));
@@ -442,14 +458,15 @@ mod tests {
 
     #[test]
     fn what_the_server_keeps_from_us_is_said_in_the_end() {
-        let mut cursor = Cursor::new(0, 0);
+        let mut cursor = Cursor::new(&Limits::DEFAULT, 0, 0);
         assert_eq!(cursor.handle_live(3, false), Verdict::Gap);
-        for round in 1..=MAX_VAIN_FETCHES {
+        for round in 1..=Limits::DEFAULT.max_vain_fetches() {
             cursor.handle_timeout(at(1_000_000));
             let id = cursor.next_fetch(at(0)).unwrap().id;
             assert!(cursor.handle_live(4, false) == Verdict::Gap);
             let withheld = cursor.handle_page_end(id, false, at(0));
-            let expected = (round == MAX_VAIN_FETCHES).then_some(Withheld { from: 1, to: 4 });
+            let expected = (round == Limits::DEFAULT.max_vain_fetches())
+                .then_some(Withheld { from: 1, to: 4 });
             assert_eq!(withheld, expected);
         }
         assert_eq!(cursor.last(), 4);
@@ -458,16 +475,16 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut cursor = Cursor::new(0, 0);
+        let mut cursor = Cursor::new(&Limits::DEFAULT, 0, 0);
         for seq in 0..10_000 {
             cursor.handle_sent(seq * 2);
         }
-        assert_eq!(cursor.own.len(), MAX_OWN);
+        assert_eq!(cursor.own.len(), Limits::DEFAULT.max_own_numbers());
         cursor.handle_live(u64::MAX, false);
         cursor.handle_sent(u64::MAX);
         assert_eq!(cursor.last(), 0);
         assert_eq!(
-            Cursor::new(u64::MAX, 0).handle_live(u64::MAX, false),
+            Cursor::new(&Limits::DEFAULT, u64::MAX, 0).handle_live(u64::MAX, false),
             Verdict::Skip
         );
     }

@@ -33,25 +33,11 @@ pub fn max_retry_delay(failures: u32) -> Duration {
     Duration::from_millis(steps.saturating_mul(15).saturating_add(250))
 }
 
-/// Numbers from 0 up to 1 from a seed (splitmix64), to spread retries; not for secrets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Jitter(u64);
-
-impl Jitter {
-    /// The numbers of `seed`.
-    #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub fn draw(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let top = u32::try_from(z >> 32).unwrap_or_default();
-        f64::from(top) / 4_294_967_296.0
-    }
+/// The number from 0 up to 1 that the upper half of `random` makes, which is uniform over all
+/// values.
+pub(crate) fn fraction(random: u64) -> f64 {
+    let top = u32::try_from(random >> 32).unwrap_or_default();
+    f64::from(top) / 4_294_967_296.0
 }
 
 /// The greatest whole number that is not greater than `x`, for `x` from 0 up to 2^32.
@@ -70,6 +56,7 @@ fn floor(x: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backoff::Random;
 
     #[test]
     fn floors_are_those_of_the_standard_library() {
@@ -90,11 +77,11 @@ mod tests {
     }
 
     #[test]
-    fn jitter_is_spread_over_all_of_its_range() {
-        let mut jitter = Jitter::new(1);
+    fn fractions_are_spread_over_all_of_its_range() {
+        let mut random = Random::new(1);
         let mut seen = [0_u32; 10];
         for _ in 0..1_000 {
-            let number = jitter.draw();
+            let number = fraction(random.draw());
             assert!((0.0..1.0).contains(&number));
             seen[usize::try_from(floor(number * 10.0)).unwrap()] += 1;
         }
@@ -102,10 +89,8 @@ mod tests {
             seen.iter().all(|count| (50..150).contains(count)),
             "{seen:?}"
         );
-        assert_ne!(
-            Jitter::new(1).draw().to_bits(),
-            Jitter::new(2).draw().to_bits()
-        );
+        assert_eq!(fraction(0).to_bits(), 0.0_f64.to_bits());
+        assert!(fraction(u64::MAX) < 1.0);
     }
 
     #[test]

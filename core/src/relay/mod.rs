@@ -2,11 +2,14 @@
 
 pub mod base64;
 pub mod cipher;
+pub mod client;
 pub mod cursor;
 pub mod delays;
 pub mod engineio;
 pub mod events;
 pub mod keys;
+pub mod limits;
+pub mod link;
 pub mod outbox;
 pub mod pairing;
 pub mod path;
@@ -15,4 +18,5 @@ pub mod raw;
 pub mod rpc;
 mod secretbox;
 pub mod socketio;
+pub mod update;
 pub mod versioned;

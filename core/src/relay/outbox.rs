@@ -15,35 +15,11 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use super::delays::{Jitter, retry_delay};
+use super::delays::{fraction, retry_delay};
+use super::limits::Limits;
 use super::raw::{Object, Raw};
+use crate::backoff::Random;
 use crate::time::Instant;
-
-/// The bounds of an outbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct OutboxLimits {
-    /// How many messages wait.
-    pub max_messages: usize,
-    /// How many bytes of contents and ids wait.
-    pub max_bytes: usize,
-    /// How many messages are posted at once; the server takes 100.
-    pub max_batch_messages: usize,
-    /// How many bytes of contents and ids are posted at once.
-    pub max_batch_bytes: usize,
-    /// How long the server may take to answer.
-    pub post_timeout: Duration,
-}
-
-impl OutboxLimits {
-    /// 10,000 messages of 64 MiB in all, posted by 100 of 8 MiB in all, within 60 s.
-    pub const DEFAULT: Self = Self {
-        max_messages: 10_000,
-        max_bytes: 67_108_864,
-        max_batch_messages: 100,
-        max_batch_bytes: 8_388_608,
-        post_timeout: Duration::from_secs(60),
-    };
-}
 
 /// One post, numbered from 1. What is said of an earlier one is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,15 +113,23 @@ impl Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     Idle,
-    Posting { count: usize, deadline: Instant },
-    Waiting { until: Instant },
+    Posting {
+        /// How many of the first messages are in the post and have no outcome.
+        count: usize,
+        /// How many it was begun with.
+        posted: usize,
+        deadline: Instant,
+    },
+    Waiting {
+        until: Instant,
+    },
     Stopped(StopReason),
 }
 
 /// Messages that wait to be stored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outbox {
-    limits: OutboxLimits,
+    limits: Limits,
     entries: VecDeque<Entry>,
     bytes: usize,
     state: State,
@@ -153,22 +137,22 @@ pub struct Outbox {
     /// How many messages the next post may have: less than the limit after a refusal.
     batch_messages: usize,
     failures: u32,
-    jitter: Jitter,
+    random: Random,
 }
 
 impl Outbox {
     /// An empty outbox; `seed` spreads its retries.
     #[must_use]
-    pub const fn new(limits: OutboxLimits, seed: u64) -> Self {
+    pub const fn new(limits: &Limits, seed: u64) -> Self {
         Self {
-            limits,
+            limits: *limits,
             entries: VecDeque::new(),
             bytes: 0,
             state: State::Idle,
             batch: 0,
-            batch_messages: limits.max_batch_messages,
+            batch_messages: limits.max_batch_messages(),
             failures: 0,
-            jitter: Jitter::new(seed),
+            random: Random::new(seed),
         }
     }
 
@@ -182,11 +166,13 @@ impl Outbox {
             local_id: Box::from(local_id),
             content: Box::from(content),
         };
-        if entry.len() > self.limits.max_batch_bytes {
+        if entry.len() > self.limits.max_batch_bytes() {
             return Err(PushError::TooLong);
         }
         let bytes = self.bytes.saturating_add(entry.len());
-        if self.entries.len() >= self.limits.max_messages || bytes > self.limits.max_bytes {
+        if self.entries.len() >= self.limits.max_outbox_messages()
+            || bytes > self.limits.max_outbox_bytes()
+        {
             return Err(PushError::Full);
         }
         self.bytes = bytes;
@@ -224,21 +210,22 @@ impl Outbox {
         let mut bytes = 0_usize;
         let fits = |entry: &&Entry| {
             bytes = bytes.saturating_add(entry.len());
-            bytes <= self.limits.max_batch_bytes
+            bytes <= self.limits.max_batch_bytes()
         };
         let most = self.batch_messages.max(1);
         let count = self.entries.iter().take(most).take_while(fits).count();
         self.batch = self.batch.saturating_add(1);
         self.state = State::Posting {
             count,
-            deadline: now.after(self.limits.post_timeout),
+            posted: count,
+            deadline: now.after(self.limits.post_timeout()),
         };
         Some(BatchId(self.batch))
     }
 
     /// The local ids and contents that are being posted.
     pub fn batch(&self) -> impl Iterator<Item = (&str, &str)> {
-        let entries = self.entries.iter().take(self.posting());
+        let entries = self.entries.iter().take(self.count());
         entries.map(|entry| (&*entry.local_id, &*entry.content))
     }
 
@@ -277,13 +264,13 @@ impl Outbox {
         if !self.is_current(id) {
             return Ok(Vec::new());
         }
-        let Some(listed) = listed(answer, self.limits.max_batch_messages) else {
+        let Some(listed) = listed(answer, self.limits.max_batch_messages()) else {
             self.fail(now, None);
             return Err(InvalidAnswer);
         };
         let mut outcomes = Vec::new();
         for (local_id, seq) in listed {
-            if let Some(entry) = self.take(&local_id, self.posting()) {
+            if let Some(entry) = self.take(&local_id, self.count()) {
                 let local_id = entry.local_id;
                 outcomes.push(Outcome::Stored { local_id, seq });
             }
@@ -292,7 +279,7 @@ impl Outbox {
             self.fail(now, None);
         } else {
             self.failures = 0;
-            self.batch_messages = self.limits.max_batch_messages;
+            self.batch_messages = self.limits.max_batch_messages();
             self.state = State::Idle;
         }
         Ok(outcomes)
@@ -323,13 +310,32 @@ impl Outbox {
     /// A message with this local id was seen in the session: it is stored, whatever became of
     /// its post.
     pub fn handle_seen(&mut self, local_id: &str, seq: u64) -> Option<Outcome> {
-        let entry = self.take(local_id, self.entries.len())?;
+        let entry = self.drop_entry(local_id)?;
         let local_id = entry.local_id;
-        if self.posting() == 0 && matches!(self.state, State::Posting { .. }) {
-            // All of the post was seen: its answer says nothing new.
-            self.state = State::Idle;
-        }
         Some(Outcome::Stored { local_id, seq })
+    }
+
+    /// Whether a message with this local id waits.
+    #[must_use]
+    pub fn contains(&self, local_id: &str) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| &*entry.local_id == local_id)
+    }
+
+    /// The post that is under way.
+    #[must_use]
+    pub const fn posting(&self) -> Option<BatchId> {
+        match self.state {
+            State::Posting { .. } => Some(BatchId(self.batch)),
+            State::Idle | State::Waiting { .. } | State::Stopped(_) => None,
+        }
+    }
+
+    /// The message with this local id is longer than the server takes: it is dropped.
+    pub fn handle_too_large(&mut self, local_id: &str) -> Option<Outcome> {
+        let entry = self.drop_entry(local_id)?;
+        let local_id = entry.local_id;
+        Some(Outcome::TooLarge { local_id })
     }
 
     /// Posts again after what stopped it was dealt with. It changes `poll_timeout`.
@@ -359,7 +365,16 @@ impl Outbox {
         }
     }
 
-    const fn posting(&self) -> usize {
+    fn drop_entry(&mut self, local_id: &str) -> Option<Entry> {
+        let entry = self.take(local_id, self.entries.len())?;
+        if let State::Posting { count: 0, .. } = self.state {
+            // All of the post has its outcome: its answer says nothing new.
+            self.state = State::Idle;
+        }
+        Some(entry)
+    }
+
+    const fn count(&self) -> usize {
         match self.state {
             State::Posting { count, .. } => count,
             State::Idle | State::Waiting { .. } | State::Stopped(_) => 0,
@@ -386,7 +401,7 @@ impl Outbox {
 
     fn fail(&mut self, now: Instant, at_least: Option<Duration>) {
         self.failures = self.failures.saturating_add(1);
-        let delay = retry_delay(self.failures, self.jitter.draw());
+        let delay = retry_delay(self.failures, fraction(self.random.draw()));
         let delay = delay.max(at_least.unwrap_or_default());
         self.state = State::Waiting {
             until: now.after(delay),
@@ -395,15 +410,18 @@ impl Outbox {
 
     /// Half as many messages next time; one that is alone and too large is dropped.
     fn split(&mut self) -> Option<Outcome> {
-        let count = self.posting();
+        let State::Posting { posted, .. } = self.state else {
+            return None;
+        };
         self.state = State::Idle;
-        if count > 1 {
-            self.batch_messages = count / 2;
+        // What was seen meanwhile was in the post all the same.
+        if posted > 1 {
+            self.batch_messages = posted / 2;
             return None;
         }
         let entry = self.entries.pop_front()?;
         self.bytes = self.bytes.saturating_sub(entry.len());
-        self.batch_messages = self.limits.max_batch_messages;
+        self.batch_messages = self.limits.max_batch_messages();
         let local_id = entry.local_id;
         Some(Outcome::TooLarge { local_id })
     }

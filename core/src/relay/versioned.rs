@@ -14,9 +14,9 @@
 
 use alloc::collections::VecDeque;
 use core::fmt;
-use core::time::Duration;
 
 use super::cipher::Cipher;
+use super::limits::Limits;
 use super::plaintext::Document;
 use super::raw::Raw;
 use crate::time::Instant;
@@ -151,19 +151,10 @@ impl fmt::Display for UpdateError {
 
 impl core::error::Error for UpdateError {}
 
-/// How many updates may wait, or have outcomes that nobody took.
-const MAX_UPDATES: usize = 64;
-/// How often an update is merged before it is a conflict.
-const MAX_MERGES: u32 = 8;
-/// How long the server may take to answer an attempt.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an update may take in all, the wait for a connection included.
-const UPDATE_TIMEOUT: Duration = Duration::from_secs(120);
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Update {
     id: u64,
-    merges: u32,
+    merges: usize,
     deadline: Instant,
 }
 
@@ -180,6 +171,7 @@ enum State {
 /// A value with a version, and the updates of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Versioned {
+    limits: Limits,
     version: u64,
     value: Value,
     updates: VecDeque<Update>,
@@ -193,8 +185,9 @@ pub struct Versioned {
 impl Versioned {
     /// The value as the server gave it.
     #[must_use]
-    pub const fn new(version: u64, value: Value) -> Self {
+    pub const fn new(limits: &Limits, version: u64, value: Value) -> Self {
         Self {
+            limits: *limits,
             version,
             value,
             updates: VecDeque::new(),
@@ -218,6 +211,12 @@ impl Versioned {
         self.version
     }
 
+    /// Whether no update waits for its outcome.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.updates.is_empty()
+    }
+
     /// Asks for an update. It changes `poll_timeout`.
     ///
     /// # Errors
@@ -227,7 +226,7 @@ impl Versioned {
         if matches!(self.state, State::Ended(_)) {
             return Err(UpdateError::Ended);
         }
-        if self.updates.len().saturating_add(self.outcomes.len()) >= MAX_UPDATES {
+        if self.updates.len().saturating_add(self.outcomes.len()) >= self.limits.max_updates() {
             return Err(UpdateError::Full);
         }
         let id = self.next_id;
@@ -235,7 +234,7 @@ impl Versioned {
         self.updates.push_back(Update {
             id,
             merges: 0,
-            deadline: now.after(UPDATE_TIMEOUT),
+            deadline: now.after(self.limits.update_timeout()),
         });
         Ok(UpdateId(id))
     }
@@ -253,7 +252,7 @@ impl Versioned {
         let update = UpdateId(update.id);
         self.attempt = self.attempt.saturating_add(1);
         self.state = State::Asking {
-            deadline: now.after(ANSWER_TIMEOUT),
+            deadline: now.after(self.limits.ack_timeout()),
         };
         Some(Attempt {
             update,
@@ -369,14 +368,15 @@ impl Versioned {
         }
     }
 
-    fn is_current(&self, attempt: Attempt) -> bool {
+    /// Whether this attempt is the one that is under way.
+    pub(crate) fn is_current(&self, attempt: Attempt) -> bool {
         matches!(self.state, State::Asking { .. }) && attempt.number == self.attempt
     }
 
     fn merge_again(&mut self) {
         self.state = State::Idle;
         let merges = self.updates.front().map_or(0, |update| update.merges);
-        if merges >= MAX_MERGES {
+        if merges >= self.limits.max_merges() {
             self.finish(Outcome::Conflict);
         }
     }

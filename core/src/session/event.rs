@@ -5,24 +5,8 @@ use core::fmt;
 use core::time::Duration;
 
 use super::control::{NotForwarded, Request};
+pub use crate::backoff::Epoch;
 use crate::backoff::GaveUp;
-
-/// One attempt at a transport. Every fact about a transport carries the epoch of its
-/// [`Action::Dial`]; a fact of an earlier one is dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Epoch(u64);
-
-impl Epoch {
-    pub(crate) const fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
-    }
-
-    /// Its number, from 1.
-    #[must_use]
-    pub const fn number(self) -> u64 {
-        self.0
-    }
-}
 
 /// What the caller is to do, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,7 +47,7 @@ pub enum DialFailure {
 
 /// What a failed dial means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Transient(Option<Duration>),
     NotFound(Option<Duration>),
     Unauthorized,
@@ -72,7 +56,7 @@ pub(super) enum Verdict {
 }
 
 impl DialFailure {
-    pub(super) const fn verdict(self) -> Verdict {
+    pub(crate) const fn verdict(self) -> Verdict {
         match self {
             Self::NoToken | Self::Unreachable | Self::NotWebSocket => Verdict::Transient(None),
             Self::Untrusted | Self::ProxyRefused => Verdict::Misconfigured,

@@ -68,6 +68,9 @@ pub(super) enum Verb {
     /// Follow a remote session, or speak to it
     #[cfg(feature = "session")]
     Session(super::session::Session),
+    /// Pair with an end-to-end encrypted relay, and mirror a session to it
+    #[cfg(feature = "relay")]
+    Relay(super::relay::Relay),
     /// Look for what is wrong, and how to mend it
     Doctor(Doctor),
     /// Print a completion script

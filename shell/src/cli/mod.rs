@@ -13,6 +13,8 @@ mod output;
 mod peers;
 mod ping;
 mod printer;
+#[cfg(feature = "relay")]
+mod relay;
 mod run;
 mod send;
 mod serve;
@@ -21,6 +23,8 @@ mod session;
 mod signals;
 mod terminal;
 mod umask;
+#[cfg(feature = "net")]
+mod way;
 
 use std::process::ExitCode;
 
@@ -110,6 +114,8 @@ fn dispatch(verb: Verb, global: &Global, output: &Output) -> Result<ExitCode, Fa
             Verb::Inbox(arguments) => inbox::run(&arguments, &home()?, output).await,
             #[cfg(feature = "session")]
             Verb::Session(arguments) => session::run(arguments, global, output).await,
+            #[cfg(feature = "relay")]
+            Verb::Relay(arguments) => relay::run(arguments, global, output).await,
             Verb::Doctor(arguments) => doctor::run(&arguments, &home()?, output).await,
             Verb::Completions(arguments) => completions::run(&arguments),
             Verb::Man => man::run(),

@@ -129,12 +129,32 @@ impl Dir {
     ///
     /// [`DirError`].
     pub fn write_atomic(&self, name: &str, content: &[u8]) -> Result<Placed, DirError> {
+        self.write_beside(name, content, false)
+    }
+
+    /// The same for a file that stays, and survives the machine: it and its name are synced.
+    ///
+    /// # Errors
+    ///
+    /// [`DirError`].
+    pub fn write_durable(&self, name: &str, content: &[u8]) -> Result<(), DirError> {
+        self.write_beside(name, content, true)?.keep();
+        let synced = sys::fsync(&*self.fd);
+        // A file system that does not sync directories has no more to give.
+        match synced {
+            Ok(()) | Err(Errno::INVAL | Errno::BADF) => Ok(()),
+            Err(error) => Err(io_error("sync", &self.path)(error)),
+        }
+    }
+
+    fn write_beside(&self, name: &str, content: &[u8], sync: bool) -> Result<Placed, DirError> {
         let path = self.entry(name)?;
         let (mut file, mut temporary) = self.temporary()?;
         // The umask may have taken permissions away.
         let written = sys::fchmod(&file, PRIVATE)
             .map_err(io::Error::from)
-            .and_then(|()| file.write_all(content));
+            .and_then(|()| file.write_all(content))
+            .and_then(|()| if sync { file.sync_all() } else { Ok(()) });
         written.map_err(io_error("write", &path))?;
         // A file system without locks: its files are never taken for abandoned either.
         if let Err(error) = lock(&file) {
@@ -143,6 +163,25 @@ impl Dir {
         let renamed = temporary.rename(name, file.into());
         renamed.map_err(io_error("replace", &path))?;
         Ok(temporary)
+    }
+
+    /// Makes the empty file `name` with mode 0600; `None` when there is one. The file is removed
+    /// when the returned [`Placed`] is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`DirError`].
+    pub fn create_new(&self, name: &str) -> Result<Option<Placed>, DirError> {
+        let path = self.entry(name)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | SAFELY;
+        match sys::openat(&*self.fd, name, flags, PRIVATE) {
+            Ok(fd) => {
+                let facts = facts_of(&fd).map_err(io_error("look at", &path))?;
+                Ok(Some(Placed::new(self, name, &facts, Some(fd))))
+            }
+            Err(Errno::EXIST) => Ok(None),
+            Err(error) => Err(io_error("create", &path)(error)),
+        }
     }
 
     /// Removes temporaries of writers that were killed, looking at no more than `max` entries.

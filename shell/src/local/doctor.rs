@@ -8,6 +8,8 @@
 mod capabilities;
 mod config;
 mod mend;
+#[cfg(feature = "relay")]
+mod relay;
 mod sessions;
 mod sockets;
 mod system;
@@ -86,6 +88,8 @@ pub fn examine(home: &Home, fix: bool) -> Vec<Finding> {
         capabilities::examine(&mut exam, &config);
         sessions::examine(&mut exam, &config);
     }
+    #[cfg(feature = "relay")]
+    relay::examine(&mut exam);
     system::examine(&mut exam);
     if fix {
         exam.sweep();

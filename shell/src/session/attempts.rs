@@ -8,9 +8,9 @@ use hallway_core::session::limits::Limits;
 use tracing::info;
 
 use super::connector::Connector;
-use super::dial::DialError;
-use super::link::Socket;
-use super::token::{AccessToken, TokenSource};
+use crate::net::dial::DialError;
+use crate::net::link::Socket;
+use crate::net::token::{AccessToken, TokenSource};
 
 pub(super) type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// The token that was used, if there was one, and what became of the dial.

@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 
 use super::connector::Connector;
 use super::driver;
-use super::token::TokenSource;
 use super::updates::{Update, Updates};
 use crate::clock;
+use crate::net::token::TokenSource;
 
 /// How many commands may wait for the task.
 const MAX_COMMANDS: usize = 16;

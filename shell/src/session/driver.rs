@@ -24,11 +24,11 @@ use tracing::{debug, info};
 use super::attempts::{Attempts, Dialled, Work};
 use super::client::{Command, Reply, Settings};
 use super::connector::Connector;
-use super::dial::DialError;
-use super::link::{Link, Received};
-use super::token::TokenSource;
 use super::updates::{Update, Updates};
 use crate::entropy;
+use crate::net::dial::DialError;
+use crate::net::link::{Link, Received};
+use crate::net::token::TokenSource;
 
 /// How many messages are taken before other tasks have a turn.
 const MESSAGES_A_TURN: usize = 64;
@@ -93,7 +93,7 @@ fn random() -> u64 {
 enum Transport {
     None,
     Dialing(Epoch, Work<Dialled>),
-    Open(Box<Link>),
+    Open(Box<Link<Epoch>>),
 }
 
 struct Driver {
@@ -109,7 +109,7 @@ struct Driver {
     /// What the system said of the last failure.
     detail: Option<String>,
     /// The connection that the client has closed.
-    leaving: Option<Box<Link>>,
+    leaving: Option<Box<Link<Epoch>>>,
     sleep: Pin<Box<Sleep>>,
     /// The deadline that `sleep` waits for.
     armed: Instant,

@@ -8,10 +8,10 @@ use tokio::io::AsyncWriteExt as _;
 use zeroize::Zeroizing;
 
 use super::connector::Connector;
-use super::dial::DialError;
-use super::http::Head;
-use super::token::{AccessToken, NoToken, TokenSource};
 use crate::entropy;
+use crate::net::dial::DialError;
+use crate::net::http::Head;
+use crate::net::token::{AccessToken, NoToken, TokenSource};
 
 /// Why a message was not posted, or may not have been.
 #[derive(Debug, thiserror::Error)]
@@ -86,10 +86,10 @@ impl Connector {
         text: &str,
         sent: &mut bool,
     ) -> Result<String, PostError> {
-        let id = entropy::uuid().map_err(|error| DialError::unreachable(error).into_unsent())?;
+        let id = entropy::uuid().map_err(|error| unsent(DialError::unreachable(error)))?;
         let token = tokens.get().await?;
         let request = self.user_message(&token, &id, text);
-        let mut stream = self.open().await.map_err(DialError::into_unsent)?;
+        let mut stream = self.open().await.map_err(unsent)?;
         *sent = true;
         let lost = |error: DialError| PostError::Unanswered(error.detail);
         // A server may refuse, and close, before it has read it all.
@@ -127,7 +127,7 @@ impl Connector {
                 "POST ",
                 &endpoint.events_target(),
                 " HTTP/1.1\r\nHost: ",
-                &endpoint.authority(),
+                &endpoint.origin().authority(),
                 "\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ",
                 &body.len().to_string(),
                 "\r\nanthropic-version: 2023-06-01\r\nanthropic-beta: ccr-byoc-2025-07-29\r\nx-organization-uuid: ",
@@ -142,11 +142,9 @@ impl Connector {
     }
 }
 
-impl DialError {
-    fn into_unsent(self) -> PostError {
-        PostError::Unreachable {
-            failure: self.failure,
-            detail: self.detail,
-        }
+fn unsent(error: DialError) -> PostError {
+    PostError::Unreachable {
+        failure: error.failure,
+        detail: error.detail,
     }
 }

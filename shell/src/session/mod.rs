@@ -27,27 +27,20 @@
 mod attempts;
 mod client;
 mod connector;
-mod dial;
 mod driver;
 mod endpoint;
 mod events;
-mod http;
-mod link;
-mod proxy;
-mod stream;
 #[cfg(test)]
 mod tests;
-mod tls;
-mod token;
-mod tunnel;
 mod updates;
-mod upgrade;
 
 pub use client::{Client, Handle, Reply, Settings};
-pub use connector::{Connector, SetupError, TransportOptions};
+pub use connector::Connector;
 pub use endpoint::{Endpoint, EndpointError};
 pub use events::PostError;
-pub use proxy::{Proxies, ProxyError};
-pub use tls::TlsError;
-pub use token::{AccessToken, NoToken, TokenSource};
 pub use updates::Update;
+
+pub use crate::net::{
+    AccessToken, NoToken, Proxies, ProxyError, SetupError, TlsError, TokenSource, TransportOptions,
+    UrlError,
+};

@@ -5,19 +5,18 @@ fn at(ms: u64) -> Instant {
     Instant::from_nanos(ms * 1_000_000)
 }
 
-fn limits() -> OutboxLimits {
-    OutboxLimits {
-        max_messages: 8,
-        max_bytes: 100,
-        max_batch_messages: 4,
-        max_batch_bytes: 20,
-        post_timeout: Duration::from_secs(60),
-    }
+fn limits() -> Limits {
+    let limits = Limits::builder()
+        .max_outbox_messages(8)
+        .max_outbox_bytes(100)
+        .max_batch_messages(4)
+        .max_batch_bytes(20);
+    limits.build().unwrap()
 }
 
 /// An outbox with `count` messages "0", "1", … of three bytes each.
 fn outbox(count: usize) -> Outbox {
-    let mut outbox = Outbox::new(limits(), 7);
+    let mut outbox = Outbox::new(&limits(), 7);
     for at in 0..count {
         outbox.push(&format!("{at}"), "xx").unwrap();
     }
@@ -66,7 +65,7 @@ fn bounds_hold_at_push() {
     let mut outbox = outbox(8);
     assert_eq!(outbox.push("8", "x"), Err(PushError::Full));
     assert_eq!(outbox.push("8", &"x".repeat(20)), Err(PushError::TooLong));
-    let mut outbox = Outbox::new(limits(), 0);
+    let mut outbox = Outbox::new(&limits(), 0);
     for id in ["a", "b", "c", "d", "e"] {
         outbox.push(id, &"x".repeat(19)).unwrap();
     }
@@ -179,4 +178,20 @@ fn an_answer_may_list_what_was_seen_before_it() {
     let more = r#"{"localId":"0","seq":1},"#.repeat(5);
     let answer = format!(r#"{{"messages":[{}]}}"#, more.trim_end_matches(','));
     assert_eq!(stored(&mut outbox, id, &answer), Err(InvalidAnswer));
+}
+
+/// Not the message that is left is too long, but the post that it was in.
+#[test]
+fn a_post_that_shrank_and_was_too_large_loses_nothing() {
+    let mut outbox = outbox(3);
+    let id = outbox.next_batch(at(0)).unwrap();
+    for seen in ["0", "1"] {
+        assert!(outbox.handle_seen(seen, 1).is_some());
+    }
+    let outcome = outbox.handle_failed(id, PostFailure::TooLarge, at(0));
+    assert_eq!(outcome, None);
+    let id = outbox.next_batch(at(0)).unwrap();
+    assert_eq!(ids(&outbox), ["2"]);
+    let outcome = outbox.handle_failed(id, PostFailure::TooLarge, at(0));
+    assert!(matches!(outcome, Some(Outcome::TooLarge { .. })));
 }

@@ -6,7 +6,7 @@
 mod agent;
 mod claude;
 mod document;
-mod shape;
+pub(crate) mod shape;
 mod usage;
 mod user;
 

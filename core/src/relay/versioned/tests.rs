@@ -14,7 +14,7 @@ fn value(text: &str) -> Value {
 }
 
 fn connected() -> Versioned {
-    let mut versioned = Versioned::new(3, value("{}"));
+    let mut versioned = Versioned::new(&Limits::DEFAULT, 3, value("{}"));
     versioned.handle_connected();
     versioned
 }
@@ -222,6 +222,9 @@ fn an_end_is_an_end_for_all() {
     while versioned.request(at(0)).is_ok() {}
     assert_eq!(versioned.request(at(0)), Err(UpdateError::Full));
     versioned.close();
-    assert_eq!(outcomes(&mut versioned).len(), MAX_UPDATES);
+    assert_eq!(
+        outcomes(&mut versioned).len(),
+        Limits::DEFAULT.max_updates()
+    );
     assert!(!format!("{} {}", UpdateError::Full, UpdateError::Ended).is_empty());
 }

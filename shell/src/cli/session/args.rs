@@ -9,6 +9,7 @@ use hallway_core::backoff::Policy;
 use hallway_core::session::limits::Limits;
 
 use crate::cli::args::{limit_of, span};
+use crate::cli::way::Way;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Session {
@@ -49,18 +50,8 @@ pub(super) struct Remote {
     /// Take it from the output of this shell command, run anew at each attempt
     #[arg(long, value_name = "CMD")]
     pub(super) token_command: Option<String>,
-    /// Trust these authorities, too
-    #[arg(long, value_name = "PEM")]
-    pub(super) ca_file: Option<PathBuf>,
-    /// Show this certificate to the server
-    #[arg(long, value_name = "PEM", requires = "client_key")]
-    pub(super) client_cert: Option<PathBuf>,
-    /// The key of that certificate
-    #[arg(long, value_name = "PEM", requires = "client_cert")]
-    pub(super) client_key: Option<PathBuf>,
-    /// Let the token go over plain connections to other machines
-    #[arg(long)]
-    pub(super) allow_insecure: bool,
+    #[command(flatten)]
+    pub(super) way: Way,
 }
 
 /// How the subscription is kept up.

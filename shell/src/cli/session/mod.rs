@@ -19,8 +19,7 @@ use super::args::Global;
 use super::error::{Exit, Failed};
 use super::output::Output;
 use crate::session::{
-    AccessToken, Connector, Endpoint, EndpointError, PostError, Proxies, ProxyError, Settings,
-    SetupError, TokenSource, TransportOptions,
+    AccessToken, Connector, Endpoint, EndpointError, PostError, Settings, TokenSource,
 };
 
 /// The variable that the token may stand in.
@@ -41,13 +40,7 @@ pub(super) async fn run(
 /// The way to the session that is meant.
 fn connector(remote: &Remote) -> Result<Connector, Failed> {
     let endpoint = Endpoint::new(&remote.base_url, &remote.session, &remote.org)?;
-    let options = TransportOptions {
-        ca_file: remote.ca_file.clone(),
-        client_certificate: remote.client_cert.clone(),
-        client_key: remote.client_key.clone(),
-        allow_insecure: remote.allow_insecure,
-        proxies: Proxies::from_process()?,
-    };
+    let options = remote.way.options()?;
     Ok(Connector::new(endpoint, &options)?)
 }
 
@@ -133,18 +126,6 @@ fn meaning(failure: DialFailure) -> (Exit, &'static str) {
 
 impl From<EndpointError> for Failed {
     fn from(error: EndpointError) -> Self {
-        Self::new(Exit::Usage, error.to_string())
-    }
-}
-
-impl From<ProxyError> for Failed {
-    fn from(error: ProxyError) -> Self {
-        Self::new(Exit::Usage, error.to_string())
-    }
-}
-
-impl From<SetupError> for Failed {
-    fn from(error: SetupError) -> Self {
         Self::new(Exit::Usage, error.to_string())
     }
 }

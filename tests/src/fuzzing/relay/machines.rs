@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hallway_core::Instant;
 use hallway_core::relay::cursor::{Cursor, Fetch, Verdict};
-use hallway_core::relay::outbox::{self, BatchId, Outbox, OutboxLimits, PostFailure, PushError};
+use hallway_core::relay::limits::Limits;
+use hallway_core::relay::outbox::{self, BatchId, Outbox, PostFailure, PushError};
 use hallway_core::relay::raw::Raw;
 use serde_json::json;
 
@@ -37,7 +38,7 @@ type Page = (Fetch, Vec<(u64, bool)>, bool);
 pub fn check_cursor(bytes: &[u8]) {
     let mut source = Source::Bytes(bytes);
     let mut session = Session {
-        cursor: Cursor::new(0, u64::from(source.byte())),
+        cursor: Cursor::new(&Limits::DEFAULT, 0, u64::from(source.byte())),
         seq: 0,
         stored: BTreeMap::new(),
         live: VecDeque::new(),
@@ -101,7 +102,7 @@ impl Session {
             9 => self.answer(),
             10 => {
                 if let Some((fetch, ..)) = self.page.take() {
-                    self.cursor.handle_failed(fetch.id, self.now);
+                    self.cursor.handle_failed(fetch.id, None, self.now);
                 }
             }
             _ if source.once_in(4) => {
@@ -174,15 +175,15 @@ impl Session {
 /// When one is lost, repeated or out of order.
 pub fn check_durable(bytes: &[u8]) {
     let mut source = Source::Bytes(bytes);
-    let limits = OutboxLimits {
-        max_messages: 1 + source.below(12),
-        max_bytes: 10 + source.below(60),
-        max_batch_messages: 1 + source.below(5),
-        max_batch_bytes: 8 + source.below(20),
-        ..OutboxLimits::DEFAULT
-    };
+    let limits = Limits::builder()
+        .max_outbox_messages(1 + source.below(12))
+        .max_outbox_bytes(10 + source.below(60))
+        .max_batch_messages(1 + source.below(5))
+        .max_batch_bytes(8 + source.below(20))
+        .build()
+        .expect("in range");
     let mut sender = Sender {
-        outbox: Outbox::new(limits, u64::from(source.byte())),
+        outbox: Outbox::new(&limits, u64::from(source.byte())),
         limits,
         sent: Vec::new(),
         stored: Vec::new(),
@@ -217,7 +218,7 @@ pub fn check_durable(bytes: &[u8]) {
 
 struct Sender {
     outbox: Outbox,
-    limits: OutboxLimits,
+    limits: Limits,
     sent: Vec<String>,
     /// What the server has, in its order; the number of a message is its place, from 1.
     stored: Vec<String>,
@@ -236,9 +237,9 @@ impl Sender {
                 let bytes = id.len() + content.len();
                 match self.outbox.push(&id, &content) {
                     Ok(()) => self.sent.push(id),
-                    Err(PushError::TooLong) => assert!(bytes > self.limits.max_batch_bytes),
+                    Err(PushError::TooLong) => assert!(bytes > self.limits.max_batch_bytes()),
                     Err(PushError::Full) => {
-                        assert!(!self.outbox.is_empty() || bytes > self.limits.max_bytes)
+                        assert!(!self.outbox.is_empty() || bytes > self.limits.max_outbox_bytes())
                     }
                     Err(other) => panic!("{other}"),
                 }
@@ -283,13 +284,13 @@ impl Sender {
         if let Some(id) = self.outbox.next_batch(self.now) {
             let body: serde_json::Value = serde_json::from_str(&self.outbox.body()).expect("JSON");
             let messages = body["messages"].as_array().expect("a list");
-            assert!(!messages.is_empty() && messages.len() <= self.limits.max_batch_messages);
+            assert!(!messages.is_empty() && messages.len() <= self.limits.max_batch_messages());
             let bytes: usize = self
                 .outbox
                 .batch()
                 .map(|(id, content)| id.len() + content.len())
                 .sum();
-            assert!(bytes <= self.limits.max_batch_bytes);
+            assert!(bytes <= self.limits.max_batch_bytes());
             let ids = messages
                 .iter()
                 .map(|m| m["localId"].as_str().expect("an id").to_owned());
@@ -369,7 +370,7 @@ impl Sender {
         );
         let waiting = self.sent.len() - self.done.len() - self.refused.len();
         assert_eq!(self.outbox.len(), waiting);
-        assert!(self.outbox.len() <= self.limits.max_messages);
-        assert!(footprint(&self.outbox) <= 512 + self.limits.max_bytes + 40 * waiting);
+        assert!(self.outbox.len() <= self.limits.max_outbox_messages());
+        assert!(footprint(&self.outbox) <= 512 + self.limits.max_outbox_bytes() + 40 * waiting);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hallway_core::Instant;
+use hallway_core::relay::limits::Limits;
 use hallway_core::relay::plaintext::Document;
 use hallway_core::relay::raw::Raw;
 use hallway_core::relay::versioned::{Answer, Attempt, Outcome, UpdateId, Value, Versioned};
@@ -17,7 +18,7 @@ use crate::model::source::Source;
 pub fn check_versioned(bytes: &[u8]) {
     let mut source = Source::Bytes(bytes);
     let mut desk = Desk {
-        versioned: Versioned::new(0, Value::Null),
+        versioned: Versioned::new(&Limits::DEFAULT, 0, Value::Null),
         version: 0,
         written: Vec::new(),
         answers: VecDeque::new(),

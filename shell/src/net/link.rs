@@ -5,12 +5,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::{Sink as _, Stream as _, StreamExt as _};
-use hallway_core::session::event::Epoch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::protocol::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Utf8Bytes};
-use tokio_tungstenite::tungstenite::{Bytes, protocol::Message};
 use tracing::debug;
 
 use super::stream::Stream;
@@ -20,10 +19,10 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The close code of a server that gives none (RFC 6455 §7.1.5).
 const NO_CODE: u16 = 1_005;
 
-pub(super) type Socket = WebSocketStream<Stream>;
+pub(crate) type Socket = WebSocketStream<Stream>;
 
 /// What has come.
-pub(super) enum Received {
+pub(crate) enum Received {
     Text(Utf8Bytes),
     Binary,
     /// A ping or a pong; the library answers pings.
@@ -39,35 +38,38 @@ pub(super) enum Received {
     },
 }
 
-pub(super) struct Link {
-    pub(super) epoch: Epoch,
+/// A connection of the machine's epoch `E`.
+pub(crate) struct Link<E> {
+    pub(crate) epoch: E,
     socket: Socket,
     /// How many bytes were read when that was last looked at.
     heard: u64,
     /// What was sent to us may not all have been read.
-    pub(super) unread: bool,
+    pub(crate) unread: bool,
     /// A ping is to be written.
-    pub(super) ping: bool,
+    #[cfg(feature = "session")]
+    pub(crate) ping: bool,
     /// A frame of the outbox is being written.
     writing: bool,
     /// Nothing can be written any more; what was sent to us can still be read.
     mute: bool,
 }
 
-impl Link {
-    pub(super) const fn new(epoch: Epoch, socket: Socket) -> Self {
+impl<E> Link<E> {
+    pub(crate) const fn new(epoch: E, socket: Socket) -> Self {
         Self {
             epoch,
             socket,
             heard: 0,
             unread: true,
+            #[cfg(feature = "session")]
             ping: false,
             writing: false,
             mute: false,
         }
     }
 
-    pub(super) fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Received> {
+    pub(crate) fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Received> {
         let Poll::Ready(next) = Pin::new(&mut self.socket).poll_next(context) else {
             self.unread = false;
             return Poll::Pending;
@@ -85,7 +87,7 @@ impl Link {
     }
 
     /// Whether any bytes have come since this was last asked.
-    pub(super) fn has_heard(&mut self) -> bool {
+    pub(crate) fn has_heard(&mut self) -> bool {
         let before = self.heard;
         self.heard = self.socket.get_ref().read_bytes();
         self.heard != before
@@ -93,7 +95,7 @@ impl Link {
 
     /// Whether a frame of the outbox was written just now; pending as long as it, or anything
     /// else, is under way.
-    pub(super) fn poll_written(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+    pub(crate) fn poll_written(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         if self.mute {
             return Poll::Pending;
         }
@@ -108,16 +110,17 @@ impl Link {
     }
 
     /// Writes the ping that is due, if one is.
-    pub(super) fn write_ping(&mut self) -> bool {
+    #[cfg(feature = "session")]
+    pub(crate) fn write_ping(&mut self) -> bool {
         let due = std::mem::take(&mut self.ping);
         if due {
-            self.start(Message::Ping(Bytes::new()));
+            self.start(Message::Ping(Vec::new().into()));
         }
         due
     }
 
     /// Writes a frame of the outbox; [`Link::poll_written`] says when it is out.
-    pub(super) fn write_frame(&mut self, frame: &str) {
+    pub(crate) fn write_frame(&mut self, frame: &str) {
         self.writing = true;
         self.start(Message::Text(frame.into()));
     }
@@ -134,7 +137,7 @@ impl Link {
     }
 
     /// Lets go of the connection. The server is told why if that can be at once.
-    pub(super) fn drop_with(mut self, code: CloseCode) {
+    pub(crate) fn drop_with(mut self, code: CloseCode) {
         let mut socket = Pin::new(&mut self.socket);
         let told = socket.as_mut().start_send(close(code));
         let flushed = socket.poll_flush(&mut Context::from_waker(Waker::noop()));
@@ -142,14 +145,14 @@ impl Link {
     }
 
     /// Lets go of a connection that the server has closed. It hears the answer if it can.
-    pub(super) fn drop_closed(mut self) {
+    pub(crate) fn drop_closed(mut self) {
         let socket = Pin::new(&mut self.socket);
         let flushed = socket.poll_flush(&mut Context::from_waker(Waker::noop()));
         debug!(?flushed, "connection lost");
     }
 
     /// Tells the server that we leave and waits a little for its answer.
-    pub(super) async fn leave(mut self) {
+    pub(crate) async fn leave(mut self) {
         let leave = async {
             let Message::Close(frame) = close(CloseCode::Normal) else {
                 return;

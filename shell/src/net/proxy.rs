@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use zeroize::Zeroizing;
 
-use super::endpoint::{Host, host_and_port};
+use super::origin::{Host, host_and_port};
 
 /// Why the variables make no sense. Their values may hold credentials and are not shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum ProxyError {
 
 /// How a proxy is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// HTTP CONNECT.
     Connect,
     /// SOCKS5, names resolved by us.
@@ -36,18 +36,18 @@ pub(super) enum Kind {
 
 /// What a proxy wants to know of us.
 #[derive(Clone)]
-pub(super) struct Credentials {
-    pub(super) user: Zeroizing<Vec<u8>>,
-    pub(super) password: Zeroizing<Vec<u8>>,
+pub(crate) struct Credentials {
+    pub(crate) user: Zeroizing<Vec<u8>>,
+    pub(crate) password: Zeroizing<Vec<u8>>,
 }
 
 /// One proxy.
 #[derive(Clone)]
-pub(super) struct Proxy {
-    pub(super) kind: Kind,
-    pub(super) host: Host,
-    pub(super) port: u16,
-    pub(super) credentials: Option<Credentials>,
+pub(crate) struct Proxy {
+    pub(crate) kind: Kind,
+    pub(crate) host: Host,
+    pub(crate) port: u16,
+    pub(crate) credentials: Option<Credentials>,
 }
 
 impl fmt::Debug for Proxy {
@@ -242,7 +242,7 @@ impl Proxies {
     }
 
     /// The proxy for a connection, if it goes through one.
-    pub(super) fn choose(&self, secure: bool, host: &Host, port: u16) -> Option<&Proxy> {
+    pub(crate) fn choose(&self, secure: bool, host: &Host, port: u16) -> Option<&Proxy> {
         let proxy = if secure { &self.secure } else { &self.plain };
         let is_exempt = self.exempt.iter().any(|exempt| exempt.covers(host, port));
         proxy.as_ref().filter(|_| !is_exempt)

@@ -87,7 +87,7 @@ impl AccessToken {
         Self::parse(text)
     }
 
-    pub(super) fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 

@@ -14,20 +14,20 @@ enum Inner {
 }
 
 /// A connection to the server.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     inner: Inner,
     read: u64,
 }
 
 impl Stream {
-    pub(super) const fn plain(stream: TcpStream) -> Self {
+    pub(crate) const fn plain(stream: TcpStream) -> Self {
         Self {
             inner: Inner::Plain(stream),
             read: 0,
         }
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
+    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
         Self {
             inner: Inner::Tls(Box::new(stream)),
             read: 0,
@@ -35,7 +35,7 @@ impl Stream {
     }
 
     /// How many bytes were read.
-    pub(super) const fn read_bytes(&self) -> u64 {
+    pub(crate) const fn read_bytes(&self) -> u64 {
         self.read
     }
 }

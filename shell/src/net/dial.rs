@@ -9,20 +9,20 @@ use super::tls;
 
 /// Why there is no connection. The words hold no secrets.
 #[derive(Debug)]
-pub(super) struct DialError {
-    pub(super) failure: DialFailure,
-    pub(super) detail: String,
+pub(crate) struct DialError {
+    pub(crate) failure: DialFailure,
+    pub(crate) detail: String,
 }
 
 impl DialError {
-    pub(super) fn new(failure: DialFailure, detail: impl ToString) -> Self {
+    pub(crate) fn new(failure: DialFailure, detail: impl ToString) -> Self {
         Self {
             failure,
             detail: detail.to_string(),
         }
     }
 
-    pub(super) fn unreachable(detail: impl ToString) -> Self {
+    pub(crate) fn unreachable(detail: impl ToString) -> Self {
         Self::new(DialFailure::Unreachable, detail)
     }
 }

@@ -1,4 +1,4 @@
-//! The WebSocket handshake (RFC 6455 §4), with the headers of sessions.md §1.
+//! The WebSocket handshake (RFC 6455 §4), with what else the dialect wants in it.
 //!
 //! Ours, because the library's logs the request with its token, leaves copies of it in memory,
 //! and takes `Connection: keep-alive, Upgrade` for no upgrade.
@@ -6,7 +6,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hallway_core::session::event::DialFailure;
-use hallway_core::session::limits::Limits;
 use sha1::{Digest as _, Sha1};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio_tungstenite::WebSocketStream;
@@ -14,51 +13,56 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use zeroize::Zeroizing;
 
 use super::dial::DialError;
-use super::endpoint::Endpoint;
 use super::http::Head;
-use super::token::AccessToken;
+use super::origin::Origin;
 use crate::entropy;
 
 /// What the answer to a key is made with.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Makes a WebSocket of a connection.
-pub(super) async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
+pub(crate) async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
-    endpoint: &Endpoint,
-    token: &AccessToken,
-    limits: &Limits,
+    request: &Request<'_>,
+    config: WebSocketConfig,
 ) -> Result<WebSocketStream<S>, DialError> {
     let mut bytes = [0; 16];
     entropy::fill(&mut bytes)?;
     let key = STANDARD.encode(bytes);
-    stream
-        .write_all(request(endpoint, token, &key).as_bytes())
-        .await?;
+    stream.write_all(request.head(&key).as_bytes()).await?;
     stream.flush().await?;
     let head = Head::read(&mut stream).await?;
     check(&head, &key)?;
-    Ok(
-        WebSocketStream::from_partially_read(stream, head.rest, Role::Client, Some(config(limits)))
-            .await,
-    )
+    Ok(WebSocketStream::from_partially_read(stream, head.rest, Role::Client, Some(config)).await)
 }
 
-fn request(endpoint: &Endpoint, token: &AccessToken, key: &str) -> Zeroizing<String> {
-    Zeroizing::new(
-        [
+/// What is asked for.
+pub(crate) struct Request<'a> {
+    pub(crate) origin: &'a Origin,
+    /// Path and query.
+    pub(crate) target: &'a str,
+    /// Headers of the dialect; secrets may be among them.
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+}
+
+impl Request<'_> {
+    fn head(&self, key: &str) -> Zeroizing<String> {
+        let authority = self.origin.authority();
+        let mut parts = vec![
             "GET ",
-            &endpoint.subscribe_target(),
+            self.target,
             " HTTP/1.1\r\nHost: ",
-            &endpoint.authority(),
+            &authority,
             "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ",
             key,
-            "\r\nanthropic-version: 2023-06-01\r\nAuthorization: Bearer ",
-            token.expose(),
-            "\r\n\r\n",
-        ]
-        .concat(),
-    )
+            "\r\n",
+        ];
+        for (name, value) in self.headers {
+            parts.extend([*name, ": ", *value, "\r\n"]);
+        }
+        parts.push("\r\n");
+        Zeroizing::new(parts.concat())
+    }
 }
 
 fn check(head: &Head, key: &str) -> Result<(), DialError> {
@@ -85,20 +89,20 @@ fn check(head: &Head, key: &str) -> Result<(), DialError> {
 }
 
 /// The `Sec-WebSocket-Accept` that answers a key.
-pub(super) fn accept(key: &str) -> String {
+pub(crate) fn accept(key: &str) -> String {
     let mut hash = Sha1::new();
     hash.update(key.as_bytes());
     hash.update(GUID);
     STANDARD.encode(hash.finalize())
 }
 
-fn config(limits: &Limits) -> WebSocketConfig {
-    let longest = Some(limits.max_message_bytes());
+/// Messages of at most `longest` bytes each way, of which `outbox` may wait to be written.
+pub(crate) fn config(longest: usize, outbox: usize) -> WebSocketConfig {
     let config = WebSocketConfig::default()
-        .max_message_size(longest)
-        .max_frame_size(longest);
+        .max_message_size(Some(longest))
+        .max_frame_size(Some(longest));
     // One frame of the outbox at a time, and pings and pongs besides.
-    let buffer = config.write_buffer_size + limits.max_outbox_bytes();
+    let buffer = config.write_buffer_size.saturating_add(outbox);
     config.max_write_buffer_size(buffer.saturating_add(4_096))
 }
 
@@ -117,21 +121,21 @@ mod tests {
 
     #[test]
     fn the_request_carries_the_headers() {
-        let endpoint = Endpoint::new("https://h:8443/p", "s 1", "o").unwrap();
-        let token = AccessToken::parse("tok").unwrap();
-        let request = request(&endpoint, &token, "KEY");
+        let request = Request {
+            origin: &Origin::parse("https://h:8443/p").unwrap(),
+            target: "/p/x?y",
+            headers: &[("A", "1"), ("Authorization", "Bearer tok")],
+        };
+        let request = request.head("KEY");
         let lines: Vec<_> = request.split("\r\n").collect();
-        assert_eq!(
-            lines[0],
-            "GET /p/v1/sessions/ws/s%201/subscribe?organization_uuid=o HTTP/1.1"
-        );
+        assert_eq!(lines[0], "GET /p/x?y HTTP/1.1");
         for line in [
             "Host: h:8443",
             "Upgrade: websocket",
             "Connection: Upgrade",
             "Sec-WebSocket-Version: 13",
             "Sec-WebSocket-Key: KEY",
-            "anthropic-version: 2023-06-01",
+            "A: 1",
             "Authorization: Bearer tok",
         ] {
             assert!(lines.contains(&line), "{line}");
@@ -153,9 +157,12 @@ mod tests {
             let answer = answer.replace("ACCEPT", &accept(key.split('\r').next().unwrap()));
             far.write_all(answer.as_bytes()).await.unwrap();
         });
-        let endpoint = Endpoint::new("ws://h", "s", "o").unwrap();
-        let token = AccessToken::parse("tok").unwrap();
-        let result = upgrade(near, &endpoint, &token, &Limits::DEFAULT).await;
+        let request = Request {
+            origin: &Origin::parse("ws://h").unwrap(),
+            target: "/",
+            headers: &[],
+        };
+        let result = upgrade(near, &request, config(1_000, 1_000)).await;
         server.await.unwrap();
         result.map(drop).map_err(|error| error.failure)
     }

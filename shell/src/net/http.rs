@@ -14,16 +14,16 @@ const MAX_INFORMATIONAL: usize = 8;
 
 /// The head of a response.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) status: u16,
+pub(crate) struct Head {
+    pub(crate) status: u16,
     headers: Vec<(String, String)>,
     /// What was read behind it.
-    pub(super) rest: Vec<u8>,
+    pub(crate) rest: Vec<u8>,
 }
 
 /// Why there is no head.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoHead {
+pub(crate) enum NoHead {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("the connection ended before the answer")]
@@ -36,7 +36,7 @@ pub(super) enum NoHead {
 
 impl Head {
     /// Reads the head of the final response; informational ones but 101 are passed over.
-    pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Self, NoHead> {
+    pub(crate) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Self, NoHead> {
         let mut bytes = Vec::with_capacity(4_096);
         for _ in 0..=MAX_INFORMATIONAL {
             let mut seen = 0;
@@ -81,12 +81,12 @@ impl Head {
     }
 
     /// The value of the first header of this lower-case name.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.values(name).next()
     }
 
     /// Whether a header of this lower-case name lists `token`, in any case.
-    pub(super) fn lists(&self, name: &str, token: &str) -> bool {
+    pub(crate) fn lists(&self, name: &str, token: &str) -> bool {
         let mut tokens = self.values(name).flat_map(|value| value.split(','));
         tokens.any(|listed| listed.trim().eq_ignore_ascii_case(token))
     }
@@ -97,7 +97,7 @@ impl Head {
     }
 
     /// How long the server asks to wait.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         let date = self.header("date");
         // A date is counted from the server's own clock, if it tells it.
         let now = date.and_then(|date| httpdate::parse_http_date(date).ok());

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{AlertDescription, ClientConfig};
 use rustls_platform_verifier::Verifier;
 
-use super::connector::TransportOptions;
+use super::route::TransportOptions;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum TlsError {
 }
 
 /// The configuration of all connections. Reads files.
-pub(super) fn configure(options: &TransportOptions) -> Result<Arc<ClientConfig>, TlsError> {
+pub(crate) fn configure(options: &TransportOptions) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let extra = match &options.ca_file {
         Some(path) => certificates(path)?,
@@ -77,7 +77,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 /// What an error of a connection means if it is one of TLS that is about trust.
-pub(super) fn failure(error: &io::Error) -> Option<DialFailure> {
+pub(crate) fn failure(error: &io::Error) -> Option<DialFailure> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     let is_about_trust = if let rustls::Error::AlertReceived(alert) = error {
         matches!(

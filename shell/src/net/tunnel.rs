@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
 use super::dial::DialError;
-use super::endpoint::Host;
 use super::http::Head;
+use super::origin::Host;
 use super::proxy::Credentials;
 
 const SOCKS: u8 = 5;
@@ -18,7 +18,7 @@ const NO_METHOD: u8 = 0xff;
 const BY_PASSWORD: u8 = 2;
 
 /// Asks an HTTP proxy for a tunnel to `host`.
-pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     host: &Host,
     port: u16,
@@ -57,7 +57,7 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Asks a SOCKS5 proxy for a connection to `host`.
-pub(super) async fn socks<S: AsyncRead + AsyncWrite + Unpin>(
+pub(crate) async fn socks<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     host: &Host,
     port: u16,

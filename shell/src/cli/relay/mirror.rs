@@ -1,0 +1,274 @@
+//! `hallway relay mirror`: a session of the relay at standard input and output.
+
+use std::process::ExitCode;
+
+use hallway_core::Limits;
+use hallway_core::local::inbox::Entry;
+use hallway_core::relay::link::CloseReason;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::args;
+use super::render;
+use super::{metadata, set_up};
+use crate::cli::args::Global;
+use crate::cli::error::{Exit, Failed};
+use crate::cli::lines::Lines;
+use crate::cli::output::Output;
+use crate::cli::printer::print;
+use crate::cli::signals::Stop;
+use crate::entropy;
+use crate::home::Home;
+use crate::local::client::Client;
+use crate::local::daemon::Daemon;
+use crate::paths::Environment;
+use crate::relay::handlers::{HandlerLimits, Handlers, Method};
+use crate::relay::mirror::{Input, Mirror, Said};
+use crate::relay::session;
+use crate::relay::transport::{Relay, Update, Upkeep};
+
+/// How many messages wait for the local session that they are delivered to.
+const MAX_UNDELIVERED: usize = 1_024;
+
+pub(super) async fn run(
+    arguments: args::Mirror,
+    global: &Global,
+    output: &Output,
+) -> Result<ExitCode, Failed> {
+    let mut stop = Stop::listen()?;
+    let (files, http) = set_up(&arguments.server)?;
+    let credentials = files.credentials()?;
+    let failed = |error: std::io::Error| Failed::new(Exit::Failed, error.to_string());
+    let directory = match &arguments.directory {
+        Some(directory) => directory.canonicalize(),
+        None => std::env::current_dir(),
+    };
+    let directory = directory.map_err(|error| {
+        Failed::new(
+            Exit::Usage,
+            format!("the directory cannot be used; {error}; name another with --directory"),
+        )
+    })?;
+    let handlers = Handlers::new(
+        &directory,
+        arguments.allow_rpc.clone(),
+        HandlerLimits::DEFAULT,
+    )?;
+    if arguments.allow_rpc.contains(&Method::Bash) {
+        tracing::warn!("the app may run any command as this user");
+    }
+    let machine = files.machine_id(&entropy::uuid().map_err(failed)?).await?;
+    let tag = match &arguments.tag {
+        Some(tag) => tag.clone(),
+        None => entropy::uuid().map_err(failed)?,
+    };
+    let about = metadata(&files, &machine, &directory).to_string();
+    let (row, joined) = session::open(&http, &files, &credentials, &tag, &about).await?;
+    let upkeep = Upkeep {
+        after: arguments.after.unwrap_or(row.seq),
+        ..Upkeep::default()
+    };
+    let server = http.server();
+    let relay = Relay::start(http, credentials.token.clone(), &row.id, joined, &upkeep).map_err(
+        |error| {
+            Failed::new(
+                Exit::Failed,
+                format!("the token cannot be used; {error}; pair anew"),
+            )
+        },
+    )?;
+    let mirror = Mirror::new(relay, handlers, arguments.ask.clone()).map_err(|error| {
+        Failed::new(
+            Exit::Usage,
+            format!("too much is to be served; {error}; name fewer methods"),
+        )
+    })?;
+    let home = || Home::new(Environment::from_process(), global.config_dir.as_deref());
+    let inbox = match &arguments.inbox {
+        Some(name) => Some(Daemon::builder().home(home()?).name(name).start().await?),
+        None => None,
+    };
+    let local = match &arguments.deliver {
+        Some(target) => Some(Local::start(home()?, target.clone())),
+        None => None,
+    };
+    output.line(
+        || format!("session {} at {server}, tag {tag}", row.id),
+        || {
+            json!({"event": "session", "id": row.id, "tag": tag, "server": server, "seq": row.seq,
+            "inbox": inbox.as_ref().map(Daemon::address)})
+        },
+    )?;
+    let mut ends = Ends {
+        mirror,
+        inbox,
+        local,
+        json: output.json,
+    };
+    let code = ends.attend(&mut stop).await;
+    if let Some(inbox) = ends.inbox {
+        inbox.stop().await;
+    }
+    ends.mirror.leave().await;
+    code
+}
+
+/// What is between the relay and here.
+struct Ends {
+    mirror: Mirror,
+    inbox: Option<Daemon>,
+    local: Option<Local>,
+    json: bool,
+}
+
+/// The local session that hears what the user says, by a task of its own.
+struct Local {
+    texts: mpsc::Sender<String>,
+    failures: mpsc::Receiver<String>,
+}
+
+impl Local {
+    fn start(home: Home, target: String) -> Self {
+        let (texts, mut waiting) = mpsc::channel::<String>(MAX_UNDELIVERED);
+        let (failed, failures) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Some(text) = waiting.recv().await {
+                // What fails is said, and lost to the local session alone: it was printed.
+                if let Err(failure) = deliver(&home, &target, &text).await
+                    && failed.send(failure.message).await.is_err()
+                {
+                    break;
+                }
+            }
+        });
+        Self { texts, failures }
+    }
+}
+
+async fn deliver(home: &Home, target: &str, text: &str) -> Result<(), Failed> {
+    let mut client = Client::connect_in(home, target).await?;
+    client.send(text).await?;
+    Ok(())
+}
+
+impl Ends {
+    async fn attend(&mut self, stop: &mut Stop) -> Result<ExitCode, Failed> {
+        let mut lines = Lines::new(&Limits::DEFAULT);
+        let mut ended = false;
+        loop {
+            let inbox = self.inbox.as_ref();
+            let entry = async {
+                match inbox {
+                    Some(inbox) => inbox.next_entry().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let local = self.local.as_mut();
+            let failure = async {
+                match local {
+                    Some(local) => local.failures.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                said = self.mirror.next() => {
+                    let Some(said) = said else { return Ok(Exit::Done.into()) };
+                    self.show(&said).await?;
+                    if let Some(code) = ending(&said) {
+                        return code;
+                    }
+                }
+                line = lines.next(), if !ended => match line {
+                    Some((number, line)) => self.obey(number, line).await?,
+                    None => ended = true,
+                },
+                Some(entry) = entry => self.pass_on(&entry).await?,
+                Some(failure) = failure => self.say("undelivered", &failure).await?,
+                () = stop.wait() => self.mirror.end(),
+            }
+        }
+    }
+
+    async fn show(&mut self, said: &Said) -> Result<(), Failed> {
+        if let (Some(local), Said::Update(Update::UserMessage(message))) = (&self.local, said)
+            && local.texts.try_send(render::user_text(message)).is_err()
+        {
+            let why = "too many messages wait for the local session";
+            self.say("undelivered", why).await?;
+        }
+        let line = if self.json {
+            render::value(said)
+        } else {
+            render::text(said)
+        };
+        print(format!("{line}\n").as_bytes()).await
+    }
+
+    async fn obey(&mut self, number: u64, line: Result<String, Failed>) -> Result<(), Failed> {
+        let line = match line {
+            Ok(line) => line,
+            Err(failed) => return self.say("rejected", &failed.message).await,
+        };
+        let done = Input::parse(&line)
+            .and_then(|input| self.mirror.act(input).map_err(|error| error.to_string()));
+        match done {
+            Ok(None) => Ok(()),
+            Ok(Some(id)) if self.json => {
+                let line = json!({"event": "queued", "line": number, "id": id});
+                print(format!("{line}\n").as_bytes()).await
+            }
+            Ok(Some(_)) => Ok(()),
+            Err(why) => self.say("rejected", &format!("line {number}: {why}")).await,
+        }
+    }
+
+    /// Tells the app what a local session says.
+    async fn pass_on(&mut self, entry: &Entry) -> Result<(), Failed> {
+        let message: Value = serde_json::from_str(entry.message()).unwrap_or_default();
+        let text = match message.get("data") {
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None => entry.message().to_owned(),
+        };
+        let event = json!({"kind": "event", "id": entropy::uuid().unwrap_or_default(),
+            "data": {"type": "message", "message": text}});
+        self.obey(0, Ok(event.to_string())).await
+    }
+
+    async fn say(&self, event: &str, why: &str) -> Result<(), Failed> {
+        let line = if self.json {
+            json!({"event": event, "why": why}).to_string()
+        } else {
+            format!("{event}: {}", crate::cli::terminal::visible(why))
+        };
+        print(format!("{line}\n").as_bytes()).await
+    }
+}
+
+/// How a session that has ended ends the command.
+fn ending(said: &Said) -> Option<Result<ExitCode, Failed>> {
+    let Said::Update(Update::Closed { reason, unsent, .. }) = said else {
+        return None;
+    };
+    let exit = match reason {
+        CloseReason::User if *unsent == 0 => return Some(Ok(Exit::Done.into())),
+        CloseReason::User => {
+            let message = format!(
+                "{unsent} messages were not sent; the relay was not reached in time; send them again"
+            );
+            return Some(Err(Failed::new(Exit::Failed, message)));
+        }
+        CloseReason::Refused(_) => (Exit::Refused, "pair anew"),
+        CloseReason::DialRefused(_) => (
+            Exit::Unreachable,
+            "check the server's URL and its certificate",
+        ),
+        CloseReason::GaveUp { .. } => (Exit::Unreachable, "try again later"),
+        CloseReason::Incompatible | _ => (Exit::Failed, "check the server's version"),
+    };
+    let (exit, advice) = exit;
+    Some(Err(Failed::new(
+        exit,
+        format!("the relay: {reason}; {unsent} messages were not sent; {advice}"),
+    )))
+}

@@ -1,0 +1,138 @@
+//! The keys of the sessions that this machine made, kept for a retry of their creation and for
+//! the time when only the server's wrapped copy is left, which this machine cannot open
+//! (relay.md §9.9).
+
+use hallway_core::relay::base64;
+use hallway_core::relay::keys::DataKey;
+use hallway_core::relay::raw::{Raw, Text};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::HappyHome;
+use crate::dir::{Dir, DirError, Role};
+
+/// The directory of the keys, one file a tag.
+pub(crate) const DIRECTORY: &str = "hallway-session-keys";
+
+/// The key of one session, and the wrapped copy that the server has.
+#[derive(Debug)]
+pub struct SessionKey {
+    /// The key.
+    pub key: DataKey,
+    /// The server's `dataEncryptionKey`.
+    pub wrapped: String,
+}
+
+impl HappyHome {
+    /// The key that is kept for the session of this tag at this server.
+    ///
+    /// # Errors
+    ///
+    /// [`DirError`]; a file that holds no key counts as none.
+    pub fn session_key(&self, server: &str, tag: &str) -> Result<Option<SessionKey>, DirError> {
+        let read = || {
+            let dir = Dir::open(self.path())?;
+            let dir = dir.open_child(DIRECTORY, Role::CapabilityDirectory)?;
+            dir.read_private(&file_name(server, tag), super::MAX_BYTES)
+        };
+        match read() {
+            Ok(content) => Ok(parse(&content)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps the key of the session of this tag at this server, before the server hears of it.
+    ///
+    /// # Errors
+    ///
+    /// [`DirError`]
+    pub fn keep_session_key(
+        &self,
+        server: &str,
+        tag: &str,
+        key: &SessionKey,
+    ) -> Result<(), DirError> {
+        let dir = Dir::create(self.path())?;
+        let (dir, made) = dir.create_child(DIRECTORY, Role::CapabilityDirectory)?;
+        let encoded = Zeroizing::new(base64::encode(key.key.expose()));
+        let content = Zeroizing::new(
+            [
+                "{\"key\":\"",
+                &encoded,
+                "\",\"wrapped\":",
+                Text::new(&key.wrapped).raw().as_str(),
+                "}\n",
+            ]
+            .concat(),
+        );
+        dir.write_durable(&file_name(server, tag), content.as_bytes())?;
+        if let Some(made) = made {
+            made.keep();
+        }
+        Ok(())
+    }
+}
+
+/// Tags are anything, file names are not.
+fn file_name(server: &str, tag: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(server.as_bytes());
+    hash.update([0]);
+    hash.update(tag.as_bytes());
+    let mut name: String = hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    name.push_str(".json");
+    name
+}
+
+fn parse(content: &[u8]) -> Option<SessionKey> {
+    let text = std::str::from_utf8(content).ok()?;
+    let [key, wrapped] = Raw::parse(text)?.pick(["key", "wrapped"])?;
+    let key = Zeroizing::new(key?.text()?.to_unicode()?.into_owned());
+    Some(SessionKey {
+        key: DataKey::from_base64(&key)?,
+        wrapped: wrapped?.text()?.to_unicode()?.into_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    #[test]
+    fn keys_are_kept_private_by_server_and_tag() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = HappyHome::at(dir.path().join(".happy"));
+        assert!(home.session_key("s", "a/b").unwrap().is_none());
+        let kept = SessionKey {
+            key: DataKey::from_bytes(&[7; 32]),
+            wrapped: "AA==\"".to_owned(),
+        };
+        home.keep_session_key("s", "a/b", &kept).unwrap();
+        let read = home.session_key("s", "a/b").unwrap().unwrap();
+        assert_eq!((read.key.expose(), &*read.wrapped), (&[7; 32], "AA==\""));
+        for (server, tag) in [("s", "a"), ("t", "a/b"), ("s\0a", "/b")] {
+            assert!(home.session_key(server, tag).unwrap().is_none());
+        }
+        let below = dir.path().join(".happy").join(DIRECTORY);
+        assert_eq!(fs::metadata(&below).unwrap().mode() & 0o7777, 0o700);
+        let file = fs::read_dir(&below)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(home.session_key("s", "a/b").is_err(), "others may read it");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&file, "{}").unwrap();
+        assert!(home.session_key("s", "a/b").unwrap().is_none());
+    }
+}

@@ -1,0 +1,228 @@
+//! `bash`, and how commands are run: in a process group of their own, for a bounded time, with
+//! bounded outputs.
+
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::Command;
+
+use super::{Failure, Outcome, Shared, beneath, failed, path_text, received};
+use crate::group::Group;
+
+/// What no command is to see.
+const SECRET_VARIABLES: [&str; 2] = ["HALLWAY_ACCESS_TOKEN", "CLAUDE_CODE_MESSAGING_SOCKET"];
+
+/// How a command ended.
+pub(super) struct Ended {
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+    pub(super) how: How,
+}
+
+pub(super) enum How {
+    Exited(ExitStatus),
+    TimedOut,
+    /// One of its outputs, the one of this name, was too long.
+    TooMuch(&'static str),
+}
+
+/// `{command, cwd?, timeout?}`.
+pub(super) async fn bash(shared: &Shared, params: &Value) -> Outcome {
+    let Some(line) = params.get("command").and_then(Value::as_str) else {
+        let what = received(params.get("command").unwrap_or(&Value::Null));
+        let error = format!("The \"command\" argument must be of type string. Received {what}");
+        return Ok(answer(String::new(), error.clone(), 1, error));
+    };
+    let directory = directory(shared, params.get("cwd"))?;
+    let timeout = params.get("timeout").and_then(Value::as_u64);
+    let timeout = timeout.map_or(shared.limits.command_timeout, Duration::from_millis);
+    tracing::warn!(command = line, "the app runs a command");
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", line]);
+    let ended = match run(shared, command, &directory, timeout).await {
+        Ok(ended) => ended,
+        Err(error) => {
+            let error = error.to_string();
+            return Ok(answer(String::new(), error.clone(), 1, error));
+        }
+    };
+    let Ended {
+        stdout,
+        stderr,
+        how,
+    } = ended;
+    Ok(match how {
+        How::Exited(status) if status.success() => json!({
+            "success": true, "stdout": stdout, "stderr": stderr, "exitCode": 0,
+        }),
+        How::Exited(status) => {
+            // A command that a signal ended has no code.
+            let code = status.code().unwrap_or(1);
+            let error = format!("Command failed: {line}\n{stderr}");
+            answer(stdout, stderr, code, error)
+        }
+        How::TimedOut => json!({
+            "success": false, "stdout": stdout, "stderr": stderr, "exitCode": -1,
+            "error": "Command timed out",
+        }),
+        How::TooMuch(name) => {
+            let error = format!("{name} maxBuffer length exceeded");
+            answer(stdout, stderr, 1, error)
+        }
+    })
+}
+
+/// An answer of `bash` to what went wrong: what was said of it stands for errors that it did
+/// not print.
+fn answer(stdout: String, stderr: String, code: i32, error: String) -> Value {
+    let stderr = if stderr.is_empty() {
+        error.clone()
+    } else {
+        stderr
+    };
+    json!({
+        "success": false, "stdout": stdout, "stderr": stderr, "exitCode": code, "error": error,
+    })
+}
+
+/// The directory that a request wants: the working directory, unless it names another below.
+pub(super) fn directory(shared: &Shared, cwd: Option<&Value>) -> Result<OwnedFd, Failure> {
+    let (below, path) = match cwd {
+        // As in the reference, `/` is none.
+        None | Some(Value::Null) => (String::new(), "."),
+        Some(cwd) => match path_text(cwd)? {
+            "" | "/" => (String::new(), "."),
+            path => (shared.confined(cwd)?, path),
+        },
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    beneath::open(&shared.dir, &below, flags).map_err(|error| Shared::told(error, "chdir", path))
+}
+
+/// Runs a command to its end, in `directory`. Dropping it kills all that was started.
+pub(super) async fn run(
+    shared: &Shared,
+    mut command: Command,
+    directory: &OwnedFd,
+    timeout: Duration,
+) -> std::io::Result<Ended> {
+    for variable in SECRET_VARIABLES {
+        command.env_remove(variable);
+    }
+    let mut child = command
+        .current_dir(by_handle(directory)?)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    let group = Group::of(&child);
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let max = shared.limits.max_output_bytes;
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let how = {
+        let work = async {
+            let out = collect(out, &mut stdout, max);
+            let err = collect(err, &mut stderr, max);
+            let (mut out, mut err) = (std::pin::pin!(out), std::pin::pin!(err));
+            let (mut out_ended, mut err_ended) = (false, false);
+            while !(out_ended && err_ended) {
+                tokio::select! {
+                    whole = &mut out, if !out_ended => {
+                        if !whole? {
+                            return Ok(How::TooMuch("stdout"));
+                        }
+                        out_ended = true;
+                    }
+                    whole = &mut err, if !err_ended => {
+                        if !whole? {
+                            return Ok(How::TooMuch("stderr"));
+                        }
+                        err_ended = true;
+                    }
+                }
+            }
+            child.wait().await.map(How::Exited)
+        };
+        match tokio::time::timeout(timeout.min(shared.limits.max_time), work).await {
+            Ok(how) => how?,
+            Err(_) => How::TimedOut,
+        }
+    };
+    if matches!(how, How::Exited(_)) {
+        // Its group may be another's by then.
+        group.let_live();
+    } else {
+        drop(group);
+    }
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Ended {
+        stdout: text(stdout),
+        stderr: text(stderr),
+        how,
+    })
+}
+
+/// Reads an output to its end, of which at most `max` bytes are kept. Says whether that is all.
+async fn collect(
+    from: Option<impl AsyncRead + Unpin>,
+    to: &mut Vec<u8>,
+    max: usize,
+) -> std::io::Result<bool> {
+    let Some(mut from) = from else {
+        return Ok(true);
+    };
+    loop {
+        if from.read_buf(to).await? == 0 {
+            return Ok(true);
+        }
+        if to.len() > max {
+            to.truncate(max);
+            return Ok(false);
+        }
+    }
+}
+
+/// A path to the directory that does not depend on its name.
+fn by_handle(directory: &OwnedFd) -> std::io::Result<PathBuf> {
+    #[cfg(target_os = "linux")]
+    return Ok(PathBuf::from(format!(
+        "/proc/self/fd/{}",
+        directory.as_raw_fd()
+    )));
+    #[cfg(not(target_os = "linux"))]
+    {
+        use std::os::unix::ffi::OsStringExt as _;
+        let path = rustix::fs::getpath(directory)?;
+        Ok(PathBuf::from(std::ffi::OsString::from_vec(
+            path.into_bytes(),
+        )))
+    }
+}
+
+/// What a tool's end is in words; none when it is an end like any other.
+pub(super) fn trouble(how: &How) -> Option<String> {
+    match how {
+        How::Exited(status) => status
+            .signal()
+            .map(|signal| format!("The command was killed by signal {signal}")),
+        How::TimedOut => Some("Command timed out".to_owned()),
+        How::TooMuch(name) => Some(format!("{name} maxBuffer length exceeded")),
+    }
+}
+
+/// The failure of a program that does not start.
+pub(super) fn not_started(program: &str, error: &std::io::Error) -> Failure {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        failed(format!("spawn {program} ENOENT"))
+    } else {
+        failed(format!("spawn {program}: {error}"))
+    }
+}

@@ -1,0 +1,684 @@
+//! `hallway relay` against a relay server that never sees a plaintext: the tests are the app.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use hallway::core::relay::base64;
+use hallway::core::relay::cipher::{Cipher, Nonce, unwrap_data_key, wrap_data_key};
+use hallway::core::relay::keys::{AccountSecret, BoxKeyPair, DataKey};
+use hallway::core::relay::pairing::Answer;
+use hallway::relay::http::terminal_key;
+use hallway_tests::relay_server::RelayServer;
+use hallway_tests::{Home, PATIENCE};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::home;
+
+const SECRET: [u8; 32] = [7; 32];
+const TOKEN: &str = "tok.en-1";
+
+/// A home that is paired with a server in the legacy variant.
+fn paired() -> (Home, RelayServer) {
+    let (home, server) = (home(), RelayServer::start());
+    server.with(|state| state.tokens.insert(TOKEN.to_owned(), "account".to_owned()));
+    let secret = base64::encode(&SECRET);
+    let happy = home.root().join(".happy");
+    fs::create_dir_all(&happy).unwrap();
+    let text = json!({"secret": secret, "token": TOKEN}).to_string();
+    fs::write(happy.join("access.key"), text).unwrap();
+    (home, server)
+}
+
+fn command(home: &Home, server: &RelayServer, arguments: &[&str]) -> Command {
+    let mut command = home.command(arguments);
+    command
+        .env("HAPPY_HOME_DIR", home.root().join(".happy"))
+        .env("HAPPY_SERVER_URL", server.url());
+    command
+}
+
+/// A command under way, spoken to in lines of JSON.
+struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            stdin: child.stdin.take(),
+            child,
+            lines,
+            seen: Vec::new(),
+        }
+    }
+
+    /// The next line that tells `event`.
+    fn next(&mut self, event: &str) -> Value {
+        loop {
+            let line = match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => line,
+                Err(error) => panic!("never {event}: {error}; seen {:#?}", self.seen),
+            };
+            self.seen.push(line.clone());
+            let value: Value = serde_json::from_str(&line).expect("JSON");
+            if value["event"] == event {
+                return value;
+            }
+        }
+    }
+
+    fn say(&mut self, line: &Value) {
+        let stdin = self.stdin.as_mut().unwrap();
+        stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    fn stop(mut self) -> (Option<i32>, Vec<String>, String) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::INT).unwrap();
+        self.finish()
+    }
+
+    fn finish(&mut self) -> (Option<i32>, Vec<String>, String) {
+        drop(self.stdin.take());
+        let until = std::time::Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(
+                std::time::Instant::now() < until,
+                "it does not end: {:#?}",
+                self.seen
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let mut errors = String::new();
+        std::io::Read::read_to_string(&mut self.child.stderr.take().unwrap(), &mut errors).unwrap();
+        let mut lines = std::mem::take(&mut self.seen);
+        lines.extend(self.lines.iter());
+        (status.code(), lines, errors)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // After a panic; else it has ended.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn mirror(home: &Home, server: &RelayServer, more: &[&str]) -> Running {
+    let mut arguments = vec!["--json", "relay", "mirror", "--tag", "t"];
+    arguments.extend(more);
+    let mut running = Running::start(command(home, server, &arguments));
+    running.next("connected");
+    running
+}
+
+/// The app's side of a session's encryption.
+fn cipher() -> Cipher {
+    Cipher::Legacy(AccountSecret::from_bytes(&SECRET))
+}
+
+fn sealed(cipher: &Cipher, plaintext: &Value) -> String {
+    let mut bytes = [0; 24];
+    rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut bytes).unwrap();
+    cipher
+        .seal_text(Nonce::from_entropy(bytes), &plaintext.to_string())
+        .unwrap()
+}
+
+fn opened(cipher: &Cipher, sealed: &str) -> Value {
+    let plaintext = cipher.open_text(sealed).expect("it opens");
+    serde_json::from_str(plaintext.raw().as_str()).unwrap()
+}
+
+fn user(text: &str) -> Value {
+    json!({"role": "user", "content": {"type": "text", "text": text}, "meta": {"sentFrom": "web"}})
+}
+
+/// What was stored of ours, opened, once there are `count`.
+fn stored(server: &RelayServer, cipher: &Cipher, count: usize) -> Vec<Value> {
+    let contents = server.wait("messages stored", |state| {
+        let messages = &state.only().1.messages;
+        let ours = messages.iter().filter(|message| message.local_id.is_some());
+        let contents: Vec<_> = ours.map(|message| message.content.clone()).collect();
+        (contents.len() >= count).then_some(contents)
+    });
+    contents
+        .iter()
+        .map(|content| opened(cipher, content))
+        .collect()
+}
+
+fn session(server: &RelayServer) -> String {
+    server.with(|state| state.only().0.to_owned())
+}
+
+#[test]
+fn pairing_leaves_private_credentials_of_either_variant() {
+    for legacy in [true, false] {
+        let (home, server) = (home(), RelayServer::start());
+        server.with(|state| state.tokens.insert(TOKEN.to_owned(), "account".to_owned()));
+        let arguments = [
+            "--json",
+            "relay",
+            "pair",
+            "--webapp",
+            "https://app.example/",
+        ];
+        let mut running = Running::start(command(&home, &server, &arguments));
+        let shown = running.next("pairing");
+        let url = shown["url"].as_str().unwrap();
+        assert!(url.starts_with("happy://terminal?"), "{url}");
+        let web = shown["webUrl"].as_str().unwrap();
+        assert!(
+            web.starts_with("https://app.example/terminal/connect#key="),
+            "{web}"
+        );
+        // The app reads the key from the URL, and answers to it.
+        let terminal = terminal_key(url).unwrap();
+        assert_eq!(terminal_key(web), Some(terminal));
+        let secret = AccountSecret::from_bytes(&SECRET);
+        let content = secret.content_key_pair().public();
+        let answer = if legacy {
+            Answer::Legacy(secret)
+        } else {
+            Answer::DataKey(content)
+        };
+        let ephemeral = BoxKeyPair::from_secret(&[9; 32]);
+        let response = answer
+            .seal(terminal, ephemeral, Nonce::from_entropy([1; 24]))
+            .unwrap();
+        let key = base64::encode(terminal.as_bytes());
+        server.with(|state| {
+            let asked = state
+                .pairings
+                .get_mut(&key)
+                .expect("the terminal has asked");
+            *asked = Some((TOKEN.to_owned(), response));
+        });
+        let paired = running.next("paired");
+        assert_eq!(paired["variant"], if legacy { "legacy" } else { "dataKey" });
+        let (code, lines, errors) = running.finish();
+        assert_eq!(code, Some(0), "{errors}");
+        let path = home.root().join(".happy/access.key");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        let file: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(file["token"], TOKEN);
+        if legacy {
+            assert_eq!(file["secret"], base64::encode(&SECRET));
+        } else {
+            assert_eq!(
+                file["encryption"]["publicKey"],
+                base64::encode(content.as_bytes())
+            );
+        }
+        let all = format!("{lines:?}{errors}");
+        assert!(
+            !all.contains(TOKEN) && !all.contains(&base64::encode(&SECRET)),
+            "{all}"
+        );
+        // Another pairing does not replace it unasked.
+        let again = command(&home, &server, &["--json", "relay", "pair"])
+            .output()
+            .unwrap();
+        assert_eq!(again.status.code(), Some(1));
+    }
+}
+
+#[test]
+fn a_pairing_ends_in_time_and_an_answer_to_another_is_refused() {
+    let (home, server) = (home(), RelayServer::start());
+    let pair = ["--json", "relay", "pair", "--timeout", "50ms"];
+    let output = command(&home, &server, &pair).output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let mut running = Running::start(command(&home, &server, &["--json", "relay", "pair"]));
+    let shown = running.next("pairing");
+    let terminal = terminal_key(shown["url"].as_str().unwrap()).unwrap();
+    let other = BoxKeyPair::from_secret(&[3; 32]).public();
+    let answer = Answer::Legacy(AccountSecret::from_bytes(&SECRET));
+    let nonce = Nonce::from_entropy([1; 24]);
+    let response = answer
+        .seal(other, BoxKeyPair::from_secret(&[9; 32]), nonce)
+        .unwrap();
+    server.with(|state| {
+        let key = base64::encode(terminal.as_bytes());
+        state
+            .pairings
+            .insert(key, Some((TOKEN.to_owned(), response)));
+    });
+    let (code, _, errors) = running.finish();
+    assert_eq!(code, Some(4), "{errors}");
+    assert!(!home.root().join(".happy/access.key").exists());
+}
+
+#[test]
+fn the_status_tells_what_can_be_read_and_why_not() {
+    let (home, server) = paired();
+    let status = ["--json", "relay", "status"];
+    let run = |code: i32| {
+        let output = command(&home, &server, &status).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.collect::<Vec<Value>>()
+    };
+    let content = AccountSecret::from_bytes(&SECRET)
+        .content_key_pair()
+        .public();
+    let about = json!({"path": "/p", "host": "h"});
+    server.with(|state| {
+        let wrap = |to, seed: u8| {
+            let key = DataKey::from_bytes(&[seed; 32]);
+            let pair = BoxKeyPair::from_secret(&[seed; 32]);
+            wrap_data_key(&key, to, pair, Nonce::from_entropy([seed; 24])).unwrap()
+        };
+        let own = Cipher::DataKey(DataKey::from_bytes(&[1; 32]));
+        let foreign = BoxKeyPair::from_secret(&[5; 32]).public();
+        for (id, key, metadata) in [
+            ("a", None, sealed(&cipher(), &about)),
+            ("b", Some(wrap(content, 1)), sealed(&own, &about)),
+            ("c", Some(wrap(foreign, 2)), "AAAA".to_owned()),
+        ] {
+            let session = hallway_tests::relay_server::Session {
+                data_key: key,
+                metadata: (metadata, 1),
+                active: id == "a",
+                ..Default::default()
+            };
+            state.sessions.insert(id.to_owned(), session);
+        }
+    });
+    let lines = run(0);
+    assert_eq!(lines[0]["variant"], "legacy");
+    assert_eq!(
+        (&lines[0]["sessions"], &lines[0]["active"]),
+        (&json!(3), &json!(1))
+    );
+    let of: BTreeMap<_, _> = lines[1..]
+        .iter()
+        .map(|line| (line["id"].as_str().unwrap(), line))
+        .collect();
+    for (id, readable) in [("a", true), ("b", true), ("c", false)] {
+        assert_eq!(of[id]["readable"], readable, "{id}");
+        assert_eq!(of[id]["path"] == "/p", readable, "{id}");
+    }
+    server.with(|state| state.faults.no_tokens = true);
+    assert_eq!(run(4), [] as [Value; 0]);
+    fs::remove_file(home.root().join(".happy/access.key")).unwrap();
+    assert_eq!(run(4), [] as [Value; 0]);
+    fs::write(home.root().join(".happy/access.key"), "{}").unwrap();
+    assert_eq!(run(1), [] as [Value; 0]);
+}
+
+#[test]
+fn messages_go_both_ways_and_only_sealed() {
+    let (home, server) = paired();
+    let mut running = mirror(&home, &server, &[]);
+    let id = session(&server);
+    server.say(&id, &sealed(&cipher(), &user("hello SECRETWORD")));
+    let message = running.next("message");
+    assert_eq!(
+        (&message["text"], &message["from"]),
+        (&json!("hello SECRETWORD"), &json!("user"))
+    );
+    assert_eq!(message["message"], user("hello SECRETWORD"));
+    let usage = json!({"input_tokens": 3, "output_tokens": 4});
+    for line in [
+        json!({"kind": "claude", "line": {"type": "assistant", "uuid": "u", "message": {"usage": usage}}}),
+        json!({"kind": "codex", "data": {"x": "SECRETWORD"}}),
+        json!({"kind": "acp", "provider": "gemini", "data": {"type": "message", "message": "m"}}),
+        json!({"kind": "acp", "provider": "p", "data": {"type": "new-kind", "y": [1]}}),
+        json!({"kind": "event", "id": "e", "data": {"type": "ready"}}),
+        json!({"kind": "message", "message": {"any": "shape"}}),
+    ] {
+        running.say(&line);
+    }
+    let contents: Vec<_> = stored(&server, &cipher(), 6)
+        .into_iter()
+        .map(|message| message.get("content").cloned().unwrap_or(message))
+        .collect();
+    assert_eq!(contents[0]["type"], "output");
+    assert_eq!(
+        contents[1],
+        json!({"type": "codex", "data": {"x": "SECRETWORD"}})
+    );
+    assert_eq!(
+        contents[2]["data"],
+        json!({"type": "message", "message": "m"})
+    );
+    assert_eq!(contents[3]["data"], json!({"type": "new-kind", "y": [1]}));
+    assert_eq!(contents[4]["type"], "event");
+    assert_eq!(contents[5], json!({"any": "shape"}));
+    let report = server.wait("usage", |state| state.usage.first().cloned());
+    assert_eq!(report["tokens"]["total"], 7);
+    running.say(&json!({"kind": "nonsense"}));
+    assert!(
+        running.next("rejected")["why"]
+            .as_str()
+            .unwrap()
+            .contains("line 7")
+    );
+    server.with(|state| {
+        let all = format!("{:?}", state.sessions);
+        assert!(!all.contains("SECRETWORD"), "a plaintext left");
+    });
+    let (code, _, errors) = running.stop();
+    assert_eq!(code, Some(0), "{errors}");
+    server.with(|state| {
+        let session = state.only().1;
+        assert!(!session.active, "the server was told");
+        assert!(session.alive > 0, "it was said to be alive");
+        assert_eq!(
+            opened(&cipher(), &session.metadata.0)["lifecycleState"],
+            "archived"
+        );
+    });
+}
+
+#[test]
+fn values_are_changed_and_what_is_not_named_stays() {
+    let (home, server) = paired();
+    let mut running = mirror(&home, &server, &[]);
+    running.say(&json!({"kind": "state", "set": {"controlledByUser": true, "a": {"b": 1}}}));
+    running.say(&json!({"kind": "state", "set": {"c": 2}, "remove": ["a"]}));
+    running.say(&json!({"kind": "metadata", "set": {"name": "n"}}));
+    let (state, metadata) = server.wait("values", |state| {
+        let session = state.only().1;
+        let agent_state = opened(&cipher(), session.agent_state.0.as_ref()?);
+        let metadata = opened(&cipher(), &session.metadata.0);
+        (agent_state["c"] == 2 && metadata["name"] == "n").then_some((agent_state, metadata))
+    });
+    assert_eq!(state, json!({"controlledByUser": true, "c": 2}));
+    assert_eq!(metadata["host"].as_str().map(str::is_empty), Some(false));
+    running.say(&json!({"kind": "state", "clear": true}));
+    server.wait("no state", |state| {
+        state.only().1.agent_state.0.is_none().then_some(())
+    });
+    assert_eq!(running.stop().0, Some(0));
+}
+
+#[test]
+fn calls_are_served_only_when_allowed_and_permissions_are_asked_here() {
+    let (home, server) = paired();
+    fs::write(home.root().join("file"), "content").unwrap();
+    let directory = home.root().to_str().unwrap();
+    let more = ["--directory", directory, "--allow-rpc", "readFile"];
+    let mut running = mirror(&home, &server, &more);
+    let id = session(&server);
+    let method = |name: &str| format!("{id}:{name}");
+    server.wait("methods", |state| (state.methods.len() == 2).then_some(()));
+    let params = |value: Value| json!(sealed(&cipher(), &value));
+    let answer = server.call(&method("readFile"), &params(json!({"path": "file"})));
+    let answer = answer.recv_timeout(PATIENCE).unwrap();
+    let answer = opened(&cipher(), answer.as_str().unwrap());
+    assert_eq!(
+        answer,
+        json!({"success": true, "content": base64::encode(b"content")})
+    );
+    // A server that sends what was not registered gets nothing done.
+    server.with(|state| {
+        let owner = *state.methods.values().next().unwrap();
+        state.methods.insert(method("bash"), owner);
+    });
+    let mark = home.root().join("mark");
+    let bash = json!({"command": format!("touch {}", mark.display())});
+    let refused = server
+        .call(&method("bash"), &params(bash))
+        .recv_timeout(PATIENCE)
+        .unwrap();
+    let refused = opened(&cipher(), refused.as_str().unwrap());
+    assert_eq!(refused, json!({"error": "Method not found"}));
+    assert!(!mark.exists());
+    // Parameters that cannot be opened reach nobody.
+    let garbage = server.call(&method("permission"), &json!(base64::encode(&[0; 60])));
+    let garbage = garbage.recv_timeout(PATIENCE).unwrap();
+    assert!(opened(&cipher(), garbage.as_str().unwrap())["error"].is_string());
+    let waiting = server.call(
+        &method("permission"),
+        &params(json!({"id": "p", "approved": true})),
+    );
+    let call = running.next("call");
+    assert_eq!(
+        (&call["method"], &call["params"]["id"]),
+        (&json!("permission"), &json!("p"))
+    );
+    running.say(&json!({"kind": "answer", "id": call["id"], "result": {"ok": true}}));
+    let answer = waiting.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(
+        opened(&cipher(), answer.as_str().unwrap()),
+        json!({"ok": true})
+    );
+    running.say(&json!({"kind": "answer", "id": call["id"], "result": 1}));
+    running.next("rejected");
+    assert_eq!(running.stop().0, Some(0));
+}
+
+#[test]
+fn bash_runs_when_it_is_spelled_out_and_is_logged() {
+    let (home, server) = paired();
+    let directory = home.root().to_str().unwrap();
+    let mut running = mirror(
+        &home,
+        &server,
+        &["--directory", directory, "--allow-rpc", "bash"],
+    );
+    let method = format!("{}:bash", session(&server));
+    server.wait("registered", |state| {
+        state.methods.contains_key(&method).then_some(())
+    });
+    let params = json!(sealed(&cipher(), &json!({"command": "echo $((6*7))"})));
+    let answer = server
+        .call(&method, &params)
+        .recv_timeout(PATIENCE)
+        .unwrap();
+    let answer = opened(&cipher(), answer.as_str().unwrap());
+    assert_eq!(
+        (&answer["stdout"], &answer["exitCode"]),
+        (&json!("42\n"), &json!(0))
+    );
+    running.next("served");
+    let (code, _, errors) = running.stop();
+    assert_eq!(code, Some(0));
+    assert!(errors.contains("echo $((6*7))"), "{errors}");
+}
+
+#[test]
+fn an_outage_loses_duplicates_and_reorders_nothing() {
+    let (home, server) = paired();
+    let mut running = mirror(&home, &server, &[]);
+    let id = session(&server);
+    // L1: said while we are away, and while ours are on their way.
+    server.with(|state| (state.faults.http_down, state.faults.silent) = (true, true));
+    server.cut();
+    running.next("reconnecting");
+    for number in 0..250 {
+        running.say(&json!({"kind": "message", "message": number}));
+    }
+    for number in 0..20 {
+        server.say(&id, &sealed(&cipher(), &user(&format!("away {number}"))));
+    }
+    // The answers of two posts are lost: they are repeated, and stored once.
+    server.with(|state| {
+        (state.faults.http_down, state.faults.silent) = (false, false);
+        state.faults.lose_post_answers = 2;
+        state.faults.refuse_posts = (1, 503);
+    });
+    let numbers = stored(&server, &cipher(), 250);
+    let expected: Vec<Value> = (0..250).map(Value::from).collect();
+    assert_eq!(numbers, expected);
+    for number in 0..20 {
+        assert_eq!(running.next("message")["text"], format!("away {number}"));
+    }
+    server.say(&id, &sealed(&cipher(), &user("last")));
+    assert_eq!(
+        running.next("message")["text"],
+        "last",
+        "nothing came twice"
+    );
+    assert_eq!(running.stop().0, Some(0));
+}
+
+#[test]
+fn an_old_server_gets_messages_by_its_socket() {
+    let (home, server) = paired();
+    server.with(|state| state.faults.no_v3 = true);
+    let mut running = mirror(&home, &server, &[]);
+    // One after the other, so that the second history begins before what was dealt with.
+    for number in 1..=3 {
+        running.say(&json!({"kind": "message", "message": number}));
+        running.next("stored");
+    }
+    let fell_back = running.seen.iter().filter(|line| line.contains("fellBack"));
+    assert_eq!(fell_back.count(), 1);
+    assert_eq!(
+        stored(&server, &cipher(), 3),
+        [json!(1), json!(2), json!(3)]
+    );
+    server.say(&session(&server), &sealed(&cipher(), &user("old")));
+    assert_eq!(running.next("message")["text"], "old");
+    assert_eq!(running.stop().0, Some(0));
+}
+
+#[test]
+fn a_refused_token_ends_it_with_its_reason() {
+    let (home, server) = paired();
+    server.with(|state| state.faults.refuse_join = Some("Invalid authentication token".to_owned()));
+    let arguments = ["--json", "relay", "mirror"];
+    let mut running = Running::start(command(&home, &server, &arguments));
+    let closed = running.next("closed");
+    assert!(
+        closed["reason"].as_str().unwrap().contains("token"),
+        "{closed}"
+    );
+    assert_eq!(running.finish().0, Some(4));
+    server.with(|state| assert_eq!(state.joined, 0));
+}
+
+#[test]
+fn the_key_of_a_session_is_made_once_and_taken_from_the_server() {
+    let (home, server) = paired();
+    // The dataKey variant: a session's key is its own, boxed to the account.
+    let pair = AccountSecret::from_bytes(&SECRET).content_key_pair();
+    let access = home.root().join(".happy/access.key");
+    let keys = json!({"publicKey": base64::encode(pair.public().as_bytes()),
+        "machineKey": base64::encode(&[3; 32])});
+    fs::write(
+        &access,
+        json!({"encryption": keys, "token": TOKEN}).to_string(),
+    )
+    .unwrap();
+    let mut keys = Vec::new();
+    for number in 0..2 {
+        let mut running = mirror(&home, &server, &[]);
+        running.say(&json!({"kind": "message", "message": number}));
+        running.next("stored");
+        assert_eq!(running.stop().0, Some(0));
+        let field = server
+            .with(|state| state.only().1.data_key.clone())
+            .unwrap();
+        keys.push(*unwrap_data_key(&field, &pair).unwrap().expose());
+    }
+    assert_eq!(keys[0], keys[1]);
+    let cipher = Cipher::DataKey(DataKey::from_bytes(&keys[0]));
+    assert_eq!(stored(&server, &cipher, 2), [json!(0), json!(1)]);
+    // Whoever has the account's secret reads and writes it with the key that the server has.
+    fs::write(
+        &access,
+        json!({"secret": base64::encode(&SECRET), "token": TOKEN}).to_string(),
+    )
+    .unwrap();
+    let mut running = mirror(&home, &server, &[]);
+    running.say(&json!({"kind": "message", "message": 2}));
+    running.next("stored");
+    assert_eq!(running.stop().0, Some(0));
+    assert_eq!(stored(&server, &cipher, 3)[2], json!(2));
+    // Whoever has neither says so, and writes nothing.
+    fs::remove_dir_all(home.root().join(".happy/hallway-session-keys")).unwrap();
+    let foreign =
+        json!({"publicKey": base64::encode(&[9; 32]), "machineKey": base64::encode(&[3; 32])});
+    fs::write(
+        &access,
+        json!({"encryption": foreign, "token": TOKEN}).to_string(),
+    )
+    .unwrap();
+    let arguments = ["--json", "relay", "mirror", "--tag", "t"];
+    let output = command(&home, &server, &arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+}
+
+#[test]
+fn local_sessions_hear_the_user_and_tell_the_app() {
+    let (home, server) = paired();
+    let mut local = home.serve(&["--name", "worker"]);
+    let mut running = mirror(&home, &server, &["--deliver", "worker", "--inbox", "relay"]);
+    server.say(&session(&server), &sealed(&cipher(), &user("do it")));
+    assert_eq!(local.next_data(), "do it");
+    home.run(&["send", "relay", "done"]).expect(0);
+    let message = stored(&server, &cipher(), 1).remove(0);
+    assert_eq!(
+        message["content"]["data"],
+        json!({"type": "message", "message": "done"})
+    );
+    running.say(&json!({"kind": "end"}));
+    running.next("closed");
+    assert_eq!(running.finish().0, Some(0));
+}
+
+#[test]
+fn doctor_shows_what_others_left_open_and_mends_it() {
+    let (home, server) = paired();
+    let path = home.root().join(".happy/access.key");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let doctor = |fix: bool| {
+        let mut arguments = vec!["--json", "doctor"];
+        arguments.extend(fix.then_some("--fix"));
+        let output = command(&home, &server, &arguments).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let about = |line: &Value| line["path"] == path.to_str().unwrap();
+        (
+            output.status.code(),
+            lines.filter(about).collect::<Vec<_>>(),
+        )
+    };
+    let (code, found) = doctor(false);
+    assert_eq!(code, Some(1));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0]["fix"].as_str().unwrap().contains("chmod 600"),
+        "{found:?}"
+    );
+    let (_, found) = doctor(true);
+    assert_eq!(found[0]["fixed"], true, "{found:?}");
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+    assert_eq!(doctor(false).1, [] as [Value; 0]);
+}

@@ -1,0 +1,309 @@
+//! The routes (relay.md §3).
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::{Signature, VerifyingKey};
+use serde_json::{Value, json};
+
+use super::socket;
+use super::{Session, Shared, State};
+
+/// A request.
+struct Asked {
+    method: String,
+    path: String,
+    query: String,
+    token: Option<String>,
+    key: Option<String>,
+    body: Value,
+}
+
+type Answer = (u16, Value);
+
+/// Serves one request, which may become a socket.
+pub(super) fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let asked = read(&mut reader)?;
+    if let Some(key) = &asked.key {
+        if asked.path == "/v1/updates/" && asked.query == "EIO=4&transport=websocket" {
+            return socket::serve(stream, reader, key, shared);
+        }
+        // Any other path: the server just drops the socket.
+        return Ok(());
+    }
+    let (status, body, lost) = {
+        let mut state = shared.lock();
+        if state.faults.http_down {
+            return Ok(());
+        }
+        let (status, body) = answer(&mut state, &asked);
+        let is_post = asked.method == "POST" && asked.path.ends_with("/messages");
+        let lost = is_post && status == 200 && state.faults.lose_post_answers > 0;
+        state.faults.lose_post_answers -= u32::from(lost);
+        (status, body.to_string(), lost)
+    };
+    shared.tell();
+    if lost {
+        return Ok(());
+    }
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    let mut stream = stream;
+    stream.write_all((head + &body).as_bytes())
+}
+
+fn read(reader: &mut BufReader<&TcpStream>) -> io::Result<Asked> {
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let mut words = line.split_whitespace();
+    let method = words.next().unwrap_or_default().to_owned();
+    let target = words.next().unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut asked = Asked {
+        method,
+        path: path.to_owned(),
+        query: query.to_owned(),
+        token: None,
+        key: None,
+        body: Value::Null,
+    };
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            break;
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.parse().map_err(io::Error::other)?,
+            "authorization" => asked.token = value.strip_prefix("Bearer ").map(str::to_owned),
+            "sec-websocket-key" => asked.key = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    if length > 0 {
+        asked.body = serde_json::from_slice(&body)?;
+    }
+    Ok(asked)
+}
+
+fn failure(status: u16, error: &str) -> Answer {
+    (status, json!({"error": error}))
+}
+
+fn answer(state: &mut State, asked: &Asked) -> Answer {
+    let parts: Vec<&str> = asked.path.trim_start_matches('/').split('/').collect();
+    let text = |name: &str| asked.body[name].as_str().unwrap_or_default().to_owned();
+    if parts.starts_with(&["v1", "auth"]) && parts != ["v1", "auth", "response"] {
+        return auth(state, asked, &parts);
+    }
+    let Some(token) = &asked.token else {
+        return failure(401, "Missing authorization header");
+    };
+    if state.faults.no_tokens || !state.tokens.contains_key(token) {
+        return failure(401, "Invalid token");
+    }
+    match (asked.method.as_str(), parts.as_slice()) {
+        ("POST", ["v1", "auth", "response"]) => {
+            let granted = Some((token.clone(), text("response")));
+            state.pairings.insert(text("publicKey"), granted);
+            (200, json!({"success": true}))
+        }
+        ("POST", ["v1", "sessions"]) => create(state, asked),
+        ("GET", ["v1", "sessions"]) => {
+            let rows: Vec<_> = state
+                .sessions
+                .keys()
+                .filter_map(|id| state.row(id))
+                .collect();
+            (200, json!({"sessions": rows}))
+        }
+        ("POST", ["v1", "sessions", id, "archive"]) => match state.sessions.get_mut(*id) {
+            Some(session) => {
+                session.active = false;
+                (200, json!({"success": true}))
+            }
+            None => failure(404, "Session not found"),
+        },
+        ("DELETE", ["v1", "sessions", id]) => match state.sessions.remove(*id) {
+            Some(_) => (200, json!({"success": true})),
+            None => failure(404, "Session not found"),
+        },
+        ("GET", ["v1", "sessions", id, "messages"]) => match state.sessions.get(*id) {
+            Some(session) => {
+                let newest = session.messages.iter().rev().take(150);
+                (
+                    200,
+                    json!({"messages": newest.map(super::Message::row).collect::<Vec<_>>()}),
+                )
+            }
+            None => failure(404, "Session not found"),
+        },
+        ("GET", ["v3", "sessions", id, "messages"]) if !state.faults.no_v3 => {
+            page(state, asked, id)
+        }
+        ("POST", ["v3", "sessions", id, "messages"]) if !state.faults.no_v3 => {
+            post(state, asked, id)
+        }
+        ("POST", ["v1", "machines"]) => {
+            let (id, metadata) = (text("id"), text("metadata"));
+            let metadata = state.machines.entry(id.clone()).or_insert(metadata);
+            let machine = json!({"id": id, "metadata": metadata, "metadataVersion": 1,
+                "active": true, "activeAt": 1});
+            (200, json!({"machine": machine}))
+        }
+        ("GET", ["v1", "machines"]) => {
+            let rows = state.machines.iter().map(|(id, metadata)| {
+                json!({"id": id, "metadata": metadata, "metadataVersion": 1, "active": true})
+            });
+            (200, rows.collect())
+        }
+        (method, _) => {
+            let message = format!("Route {method}:{} not found", asked.path);
+            (
+                404,
+                json!({"message": message, "error": "Not Found", "statusCode": 404}),
+            )
+        }
+    }
+}
+
+fn auth(state: &mut State, asked: &Asked, parts: &[&str]) -> Answer {
+    let text = |name: &str| asked.body[name].as_str().unwrap_or_default().to_owned();
+    let bytes = |name: &str| STANDARD.decode(text(name)).unwrap_or_default();
+    match (asked.method.as_str(), parts) {
+        ("POST", ["v1", "auth"]) => {
+            let verified = || {
+                let key = VerifyingKey::from_bytes(&bytes("publicKey").try_into().ok()?).ok()?;
+                let signature = Signature::from_slice(&bytes("signature")).ok()?;
+                key.verify_strict(&bytes("challenge"), &signature).ok()
+            };
+            if verified().is_none() {
+                return failure(401, "Invalid signature");
+            }
+            let token = format!("token.{}", state.tokens.len());
+            state.tokens.insert(token.clone(), text("publicKey"));
+            (200, json!({"success": true, "token": token}))
+        }
+        ("POST", ["v1", "auth", "request"]) => {
+            match state.pairings.entry(text("publicKey")).or_default() {
+                None => (200, json!({"state": "requested"})),
+                Some((token, response)) => (
+                    200,
+                    json!({"state": "authorized", "token": token, "response": response}),
+                ),
+            }
+        }
+        ("GET", ["v1", "auth", "request", "status"]) => {
+            let key = asked.query.trim_start_matches("publicKey=");
+            let key = key
+                .replace("%3D", "=")
+                .replace("%2B", "+")
+                .replace("%2F", "/");
+            let status = match state.pairings.get(&key) {
+                None => "not_found",
+                Some(None) => "pending",
+                Some(Some(_)) => "authorized",
+            };
+            (200, json!({"status": status, "supportsV2": true}))
+        }
+        _ => failure(404, "Not found"),
+    }
+}
+
+fn create(state: &mut State, asked: &Asked) -> Answer {
+    let text = |name: &str| asked.body[name].as_str().map(str::to_owned);
+    let tag = text("tag").unwrap_or_default();
+    let known = state
+        .sessions
+        .iter()
+        .find(|(_, session)| session.tag == tag);
+    let id = match known {
+        Some((id, _)) => id.clone(),
+        None => {
+            let id = format!("session-{}", state.sessions.len() + 1);
+            let session = Session {
+                tag,
+                data_key: text("dataEncryptionKey"),
+                metadata: (text("metadata").unwrap_or_default(), 0),
+                active: true,
+                ..Session::default()
+            };
+            state.sessions.insert(id.clone(), session);
+            id
+        }
+    };
+    (200, json!({"session": state.row(&id)}))
+}
+
+fn page(state: &State, asked: &Asked, id: &str) -> Answer {
+    let Some(session) = state.sessions.get(id) else {
+        return failure(404, "Session not found");
+    };
+    let number = |name: &str, default: u64| {
+        let mut pairs = asked
+            .query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='));
+        let found = pairs.find(|(own, _)| *own == name);
+        found.map_or(Ok(default), |(_, value)| value.parse())
+    };
+    let (Ok(after), Ok(limit @ 1..=500)) = (number("after_seq", 0), number("limit", 100)) else {
+        return failure(400, "Bad query");
+    };
+    let limit = usize::try_from(limit).unwrap_or(100);
+    let rest: Vec<_> = session
+        .messages
+        .iter()
+        .filter(|message| message.seq > after)
+        .collect();
+    let rows: Vec<_> = rest
+        .iter()
+        .take(limit)
+        .map(|message| message.row())
+        .collect();
+    (
+        200,
+        json!({"messages": rows, "hasMore": rest.len() > limit}),
+    )
+}
+
+fn post(state: &mut State, asked: &Asked, id: &str) -> Answer {
+    state.posts += 1;
+    let (left, status) = state.faults.refuse_posts;
+    if left > 0 {
+        state.faults.refuse_posts = (left - 1, status);
+        return failure(status, "Trouble");
+    }
+    if !state.sessions.contains_key(id) {
+        return failure(404, "Session not found");
+    }
+    let Some(messages @ [_, ..]) = asked.body["messages"].as_array().map(Vec::as_slice) else {
+        return failure(400, "No messages");
+    };
+    if messages.len() > 100 {
+        return failure(400, "Too many messages");
+    }
+    let mut rows = Vec::new();
+    for message in messages {
+        let (content, local_id) = (message["content"].as_str(), message["localId"].as_str());
+        let (Some(content), Some(local_id)) = (content, local_id) else {
+            return failure(400, "No content or no id");
+        };
+        let stored = state.store(id, content, Some(local_id), None);
+        let seq = stored.map(|(seq, _)| seq);
+        rows.push(
+            json!({"id": format!("m{seq:?}"), "seq": seq, "localId": local_id,
+            "createdAt": 1, "updatedAt": 1}),
+        );
+    }
+    rows.sort_by_key(|row| row["seq"].as_u64());
+    (200, json!({"messages": rows}))
+}

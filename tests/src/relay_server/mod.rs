@@ -1,0 +1,142 @@
+//! A relay server for tests, written from relay.md and not from the client: accounts, pairing,
+//! sessions, messages, versions, RPC routing, and faults on demand. It never sees a plaintext.
+//!
+//! Everything is in one [`State`] behind a lock; each connection has a thread.
+
+mod http;
+mod socket;
+mod state;
+
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+pub use state::{Faults, Message, Session, State};
+
+/// A server on a port of its own, until it is dropped.
+#[derive(Debug)]
+pub struct RelayServer {
+    url: String,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Something in the state has changed.
+    changed: Condvar,
+}
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tell(&self) {
+        self.changed.notify_all();
+    }
+}
+
+impl RelayServer {
+    /// Starts to listen on loopback.
+    ///
+    /// # Panics
+    ///
+    /// When there is no port.
+    #[must_use]
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::default()),
+            changed: Condvar::new(),
+        });
+        let accepting = shared.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if accepting.lock().stopped {
+                    break;
+                }
+                let shared = accepting.clone();
+                // A connection that ends is no error of the server's.
+                thread::spawn(move || http::serve(&stream, &shared).unwrap_or_default());
+            }
+        });
+        Self { url, shared }
+    }
+
+    /// Its base URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Looks at the state, or changes it.
+    pub fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        let out = work(&mut self.shared.lock());
+        self.shared.tell();
+        out
+    }
+
+    /// Waits until the state is as `wanted` says.
+    ///
+    /// # Panics
+    ///
+    /// When it is not so within 30 s.
+    pub fn wait<T>(&self, what: &str, mut wanted: impl FnMut(&mut State) -> Option<T>) -> T {
+        let until = Instant::now() + Duration::from_secs(30);
+        let mut state = self.shared.lock();
+        loop {
+            if let Some(found) = wanted(&mut state) {
+                return found;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "never: {what}");
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Stores what another client of the session says, and tells the sockets.
+    pub fn say(&self, session: &str, content: &str) -> u64 {
+        let seq = self.with(|state| state.store(session, content, None, None));
+        seq.expect("there is such a session").0
+    }
+
+    /// Cuts every socket off, without a word.
+    pub fn cut(&self) {
+        self.with(|state| {
+            for socket in state.sockets.values() {
+                // It may be gone already.
+                socket.stream.shutdown(Shutdown::Both).unwrap_or_default();
+            }
+        });
+    }
+
+    /// Calls a method of whoever serves it. The answer comes on the channel.
+    ///
+    /// # Panics
+    ///
+    /// When nobody does.
+    #[must_use]
+    pub fn call(&self, method: &str, params: &Value) -> Receiver<Value> {
+        let (sender, receiver) = channel();
+        let request = json!({"method": method, "params": params});
+        let called = self.with(|state| state.call(method, &request, sender));
+        assert!(called, "nobody serves {method}");
+        receiver
+    }
+}
+
+impl Drop for RelayServer {
+    fn drop(&mut self) {
+        self.with(|state| state.stopped = true);
+        self.cut();
+        // Wakes the thread that accepts.
+        drop(TcpStream::connect(self.url.trim_start_matches("http://")));
+    }
+}

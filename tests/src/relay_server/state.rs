@@ -1,0 +1,216 @@
+//! What the server holds.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use serde_json::{Value, json};
+
+use super::socket::frame;
+
+/// What goes wrong.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// The routes below `/v3` are not there.
+    pub no_v3: bool,
+    /// Every token is refused.
+    pub no_tokens: bool,
+    /// HTTP requests are cut off before they are done.
+    pub http_down: bool,
+    /// So many posts are stored, and their answers lost.
+    pub lose_post_answers: u32,
+    /// So many posts are answered with this status.
+    pub refuse_posts: (u32, u16),
+    /// Updates of values are not acknowledged.
+    pub no_acks: bool,
+    /// Registrations of methods are not confirmed.
+    pub no_registrations: bool,
+    /// Sockets are not written to, and stay open.
+    pub half_open: bool,
+    /// Every socket is refused with these words.
+    pub refuse_join: Option<String>,
+    /// The sockets are not told of messages.
+    pub silent: bool,
+}
+
+/// A message as it was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its number.
+    pub seq: u64,
+    /// Its ciphertext.
+    pub content: String,
+    /// The id that its sender gave it.
+    pub local_id: Option<String>,
+}
+
+impl Message {
+    pub(super) fn row(&self) -> Value {
+        json!({
+            "id": format!("m{}", self.seq), "seq": self.seq, "localId": self.local_id,
+            "content": {"t": "encrypted", "c": self.content}, "createdAt": 1, "updatedAt": 1,
+        })
+    }
+}
+
+/// A session.
+#[derive(Clone, Debug, Default)]
+pub struct Session {
+    /// What its maker identifies it by.
+    pub tag: String,
+    /// Its key, wrapped.
+    pub data_key: Option<String>,
+    /// The metadata and their version.
+    pub metadata: (String, u64),
+    /// The agent state and its version.
+    pub agent_state: (Option<String>, u64),
+    /// The messages in order.
+    pub messages: Vec<Message>,
+    /// The number of the last message, or of one that was refused as known.
+    pub seq: u64,
+    /// Whether it is alive.
+    pub active: bool,
+    /// How many signs of life came.
+    pub alive: u64,
+}
+
+/// A socket that has joined.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) stream: Arc<TcpStream>,
+    pub(super) session: Option<String>,
+}
+
+/// Everything.
+#[derive(Debug, Default)]
+pub struct State {
+    /// What goes wrong.
+    pub faults: Faults,
+    /// The sessions by id.
+    pub sessions: BTreeMap<String, Session>,
+    /// The machines by id: their metadata.
+    pub machines: BTreeMap<String, String>,
+    /// The reports of usage, as they came.
+    pub usage: Vec<Value>,
+    /// How many sockets have joined in all.
+    pub joined: u64,
+    /// How many posts of messages came.
+    pub posts: u64,
+    /// The methods that are served, and by which socket.
+    pub methods: BTreeMap<String, u64>,
+    /// What terminals ask: by public key, the answer if there is one.
+    pub pairings: BTreeMap<String, Option<(String, String)>>,
+    /// The tokens that were given, with the account's public key.
+    pub tokens: BTreeMap<String, String>,
+    pub(super) sockets: BTreeMap<u64, Joined>,
+    pub(super) calls: BTreeMap<u64, Sender<Value>>,
+    pub(super) next_call: u64,
+    pub(super) updates: u64,
+    pub(super) stopped: bool,
+}
+
+impl State {
+    /// How many sockets are joined.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// The one session that there is.
+    ///
+    /// # Panics
+    ///
+    /// When there is none, or more than one.
+    #[must_use]
+    pub fn only(&self) -> (&str, &Session) {
+        assert_eq!(self.sessions.len(), 1, "there is one session");
+        let (id, session) = self.sessions.iter().next().expect("one");
+        (id, session)
+    }
+
+    pub(super) fn row(&self, id: &str) -> Option<Value> {
+        let session = self.sessions.get(id)?;
+        Some(json!({
+            "id": id, "seq": session.seq,
+            "metadata": session.metadata.0, "metadataVersion": session.metadata.1,
+            "agentState": session.agent_state.0, "agentStateVersion": session.agent_state.1,
+            "dataEncryptionKey": session.data_key, "active": session.active,
+            "activeAt": 1, "createdAt": 1, "updatedAt": 1, "lastMessage": null,
+        }))
+    }
+
+    /// Stores a message and tells the sockets but `sender`. A known local id is not stored
+    /// again, but takes a number by the socket's way. Gives the number, and whether it is new.
+    pub(super) fn store(
+        &mut self,
+        id: &str,
+        content: &str,
+        local_id: Option<&str>,
+        sender: Option<u64>,
+    ) -> Option<(u64, bool)> {
+        let session = self.sessions.get_mut(id)?;
+        let known =
+            |message: &&Message| local_id.is_some() && message.local_id.as_deref() == local_id;
+        if let Some(message) = session.messages.iter().find(known) {
+            let seq = message.seq;
+            session.seq += u64::from(sender.is_some());
+            return Some((seq, false));
+        }
+        session.seq += 1;
+        let message = Message {
+            seq: session.seq,
+            content: content.to_owned(),
+            local_id: local_id.map(str::to_owned),
+        };
+        let body = json!({"t": "new-message", "sid": id, "message": message.row()});
+        session.messages.push(message);
+        let seq = session.seq;
+        if !self.faults.silent {
+            self.update(id, body, sender);
+        }
+        Some((seq, true))
+    }
+
+    /// Tells the sockets of a session, and of the account, but `sender`.
+    pub(super) fn update(&mut self, session: &str, body: Value, sender: Option<u64>) {
+        self.updates += 1;
+        let payload = json!(["update", {
+            "id": format!("{:012}", self.updates), "seq": self.updates, "body": body,
+            "createdAt": 1,
+        }]);
+        let text = format!("42{payload}");
+        for (number, socket) in &self.sockets {
+            let concerned = socket.session.as_deref().is_none_or(|own| own == session);
+            if concerned && Some(*number) != sender {
+                self.write(socket, &text);
+            }
+        }
+    }
+
+    pub(super) fn write(&self, socket: &Joined, text: &str) {
+        if !self.faults.half_open {
+            // One that is gone is noticed by its own thread.
+            (&*socket.stream)
+                .write_all(&frame(text))
+                .unwrap_or_default();
+        }
+    }
+
+    /// Calls a method of the socket that serves it.
+    pub(super) fn call(&mut self, method: &str, request: &Value, answer: Sender<Value>) -> bool {
+        let owner = self
+            .methods
+            .get(method)
+            .and_then(|owner| self.sockets.get(owner));
+        let Some(socket) = owner else {
+            return false;
+        };
+        let payload = json!(["rpc-request", request]);
+        self.write(socket, &format!("42{}{payload}", self.next_call));
+        self.calls.insert(self.next_call, answer);
+        self.next_call += 1;
+        true
+    }
+}
