@@ -13,14 +13,18 @@ mod lines;
 mod load;
 #[path = "daemon/options.rs"]
 mod options;
+#[path = "daemon/plot.rs"]
+mod plot;
 #[path = "daemon/process.rs"]
 mod process;
 #[path = "daemon/report.rs"]
 mod report;
+#[path = "daemon/scale.rs"]
+mod scale;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::figures::{Bench, MANY_CONNECTIONS};
 use crate::options::{Command, Options};
@@ -47,6 +51,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Keeper(directory) => process::keep(&directory)?,
         Command::Help => print!("{}", options::HELP),
         Command::List => {}
+        Command::Measure(options) if options.scale => scales(options)?,
         Command::Measure(options) => return measure(options),
     }
     Ok(ExitCode::SUCCESS)
@@ -77,6 +82,20 @@ fn measure(options: Options) -> Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Measures how cost grows, prints it, and draws it if that is wanted.
+fn scales(options: Options) -> Result<()> {
+    let (json, svg) = (options.json, options.svg.clone());
+    let series = scale::measure(&mut Bench::new(options)?)?;
+    for series in &series {
+        series.print(json);
+    }
+    if let Some(path) = svg {
+        std::fs::write(&path, plot::draw(&series))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn heading(options: &Options) -> String {

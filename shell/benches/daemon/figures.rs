@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::alone;
@@ -26,12 +26,12 @@ const MEBIBYTE_KIB: f64 = 1024.0;
 
 /// Everything the figures are measured with.
 pub(crate) struct Bench {
-    options: Options,
-    cores: Cores,
+    pub(crate) options: Options,
+    pub(crate) cores: Cores,
     allowed: CpuSet,
     floor: Program,
     daemon: Program,
-    keeper: Keeper,
+    pub(crate) keeper: Keeper,
 }
 
 /// Both servers, running.
@@ -97,6 +97,7 @@ impl Bench {
     /// Measures every figure that was asked for; one that fails says so, and the others go on.
     pub(crate) fn measure(&mut self) -> Vec<Figure> {
         let mut figures = self.loads();
+        figures.extend(self.fairness());
         figures.extend(self.starts());
         figures.extend(self.memory());
         if !self.options.self_check {
@@ -141,11 +142,11 @@ impl Bench {
     }
 
     /// Lets this process, and what it starts, run on any core.
-    fn unpin_client(&self) -> Result<()> {
+    pub(crate) fn unpin_client(&self) -> Result<()> {
         Ok(sched_setaffinity(None, &self.allowed)?)
     }
 
-    fn flow(&self, connections: usize) -> Flow {
+    pub(crate) fn flow(&self, connections: usize) -> Flow {
         Flow {
             connections,
             window: self.options.window_of(connections),
@@ -217,7 +218,7 @@ impl Bench {
             let server = Server::start(program, keeper)?;
             server.pin(core)?;
             let target = Target::new(server.socket(), &server.token);
-            let counts = matches!(program, Program::Daemon(_));
+            let counts = !matches!(program, Program::Floor);
             Ok(Side {
                 server,
                 target,
@@ -230,6 +231,57 @@ impl Bench {
         let daemon = side(&self.daemon, &mut self.keeper, self.cores.server)
             .context("starting the daemon")?;
         Ok(Pair { floor, daemon })
+    }
+
+    /// How many times longer a message waits for its answer while another connection sends as
+    /// fast as it can.
+    fn fairness(&mut self) -> Vec<Figure> {
+        let times = |name| Figure::new(name, Unit::Times, Goal::AtMost(10.0));
+        let mut figures = [
+            times("waiting beside a flood, median"),
+            times("waiting beside a flood, 99 of 100"),
+        ];
+        if !figures.iter().any(|figure| self.options.wants(figure.name)) {
+            return Vec::new();
+        }
+        if let Err(error) = self.fairness_rounds(&mut figures) {
+            for figure in &mut figures {
+                figure.failure = Some(format!("{error:#}"));
+            }
+        }
+        figures.into()
+    }
+
+    fn fairness_rounds(&mut self, figures: &mut [Figure; 2]) -> Result<()> {
+        let pair = self.start_pair()?;
+        self.cores.pin_client(false)?;
+        let span = self.options.span;
+        // It shares its core with the one that waits, and leaves it when it has nothing to do.
+        let flow = Flow {
+            spins: false,
+            ..self.flow(1)
+        };
+        for round in 1..=self.options.rounds {
+            progress("waiting beside a flood", round, self.options.rounds);
+            for (at, side) in [&pair.floor, &pair.daemon].into_iter().enumerate() {
+                let alone = percentiles(side.target.latencies(span)?);
+                let beside = std::thread::scope(|scope| {
+                    let flood = scope.spawn(|| side.target.pipelined(flow, span * 2));
+                    let latencies = side.target.latencies(span);
+                    let flood = flood.join().map_err(|_| anyhow!("the flood panicked"))?;
+                    flood.context("the flood")?;
+                    latencies
+                });
+                let beside = percentiles(beside?);
+                for (figure, beside) in figures.iter_mut().zip(beside) {
+                    let values = [&mut figure.floor, &mut figure.daemon];
+                    if let Some(values) = values.into_iter().nth(at) {
+                        values.push(beside / alone[0]);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Start to listening, on any core; each start is a sample.
@@ -396,6 +448,13 @@ impl Account {
     }
 }
 
-fn progress(figure: &str, round: usize, rounds: usize) {
+/// The median and what 99 of 100 stay below, in seconds.
+fn percentiles(mut all: Vec<Duration>) -> [f64; 2] {
+    all.sort_unstable();
+    let at = |percent: usize| all.get(all.len().saturating_sub(1) * percent / 100);
+    [50, 99].map(|percent| at(percent).map_or(f64::NAN, Duration::as_secs_f64))
+}
+
+pub(crate) fn progress(figure: &str, round: usize, rounds: usize) {
     eprintln!("{figure}: round {round} of {rounds}");
 }

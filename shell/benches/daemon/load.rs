@@ -4,7 +4,7 @@
 //! error frame, so every refusal shows as an early end; it is then reported with the error's own
 //! words.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -98,6 +98,19 @@ impl Target {
         })
     }
 
+    /// The same, and how long each took.
+    pub(crate) fn latencies(&self, span: Duration) -> Result<Vec<Duration>> {
+        let mut socket = self.connect()?;
+        let mut taken = Vec::new();
+        again_and_again(span, |answer| {
+            let since = Instant::now();
+            exchange(&mut socket, &self.frame, answer)?;
+            taken.push(since.elapsed());
+            Ok(())
+        })?;
+        Ok(taken)
+    }
+
     /// Connect, send, answer, close, one at a time.
     pub(crate) fn connect_each(&self, span: Duration) -> Result<Turn> {
         again_and_again(span, |answer| {
@@ -122,6 +135,21 @@ impl Target {
                 Ok(socket)
             })
             .collect()
+    }
+
+    /// Sends so many messages over one connection, all of which must fit into its socket, and
+    /// waits for all answers.
+    pub(crate) fn batch(&self, messages: usize) -> Result<()> {
+        let mut socket = self.connect()?;
+        socket.write_all(&self.frame.repeat(messages))?;
+        let mut answers = BufReader::new(&socket);
+        let mut line = Vec::new();
+        for _ in 0..messages {
+            line.clear();
+            answers.read_until(b'\n', &mut line)?;
+            ensure!(line.starts_with(OK), refusal(&line));
+        }
+        Ok(())
     }
 
     /// Sends one message and returns the number in the id it was given.

@@ -18,6 +18,8 @@ FILTER            only figures whose name contains it
                   never more than 960 over all connections: an inbox holds 1000
 --quick           a smoke test: 2 rounds of 0.05 s; the default unless cargo bench runs it
 --json            one JSON object a figure instead of the table
+--scale           instead: cost by connections, registered sessions and held messages
+--svg FILE        with --scale: draws that into FILE
 --self-check      the floor against itself: shows the noise, every ratio should be near 1
 --program PATH    the binary to measure instead of the one cargo built
 --help            this text
@@ -37,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) self_check: bool,
     pub(crate) program: PathBuf,
     pub(crate) filter: Option<String>,
+    pub(crate) scale: bool,
+    pub(crate) svg: Option<PathBuf>,
 }
 
 /// What the arguments ask for.
@@ -69,6 +73,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>, program: &str) -> R
     let (mut rounds, mut seconds, mut window) = (None, None, 256);
     let (mut bench, mut quick, mut json, mut self_check) = (false, false, false, false);
     let (mut program, mut filter) = (PathBuf::from(program), None);
+    let (mut scale, mut svg) = (false, None);
     while let Some(argument) = arguments.next() {
         let mut value = || {
             arguments
@@ -87,6 +92,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>, program: &str) -> R
             "--rounds" => rounds = Some(value()?.parse().context("--rounds takes a number")?),
             "--seconds" => seconds = Some(value()?.parse().context("--seconds takes a number")?),
             "--window" => window = value()?.parse().context("--window takes a number")?,
+            "--scale" => scale = true,
+            "--svg" => svg = Some(PathBuf::from(value()?)),
             "--program" => program = value()?.into(),
             option if option.starts_with('-') => bail!("there is no option {option}; see --help"),
             text => filter = Some(text.to_owned()),
@@ -104,6 +111,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>, program: &str) -> R
         (1..=MAX_UNANSWERED).contains(&window),
         "--window takes 1 to {MAX_UNANSWERED}"
     );
+    ensure!(scale || svg.is_none(), "--svg draws what --scale measures");
     let span = Duration::from_secs_f64(seconds);
     let program = std::path::absolute(program)?;
     Ok(Command::Measure(Options {
@@ -115,5 +123,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>, program: &str) -> R
         self_check,
         program,
         filter,
+        scale,
+        svg,
     }))
 }

@@ -40,6 +40,8 @@ pub(crate) enum Program {
     Floor,
     /// The binary under test, serving.
     Daemon(PathBuf),
+    /// The same, keeping its messages.
+    Holder(PathBuf),
 }
 
 /// A server's processor time by two accounts, in nanoseconds.
@@ -122,13 +124,16 @@ impl Server {
                 command.arg("--floor").arg(&socket);
                 command
             }
-            Program::Daemon(path) => {
+            Program::Daemon(path) | Program::Holder(path) => {
                 let mut command = Command::new(path);
                 command
                     .args(["serve", "--json", "--config-dir"])
                     .arg(home.join("config"))
                     .arg("--socket")
                     .arg(&socket);
+                if matches!(program, Program::Holder(_)) {
+                    command.arg("--hold");
+                }
                 command
             }
         };
@@ -150,6 +155,11 @@ impl Server {
             socket,
             token: NO_TOKEN.to_owned(),
         })
+    }
+
+    /// The config home of a daemon.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.home.join("config")
     }
 
     /// Where it listens.
@@ -230,7 +240,8 @@ impl Server {
     fn read_token(&mut self, program: &Program) -> bool {
         match program {
             Program::Floor => true,
-            Program::Daemon(_) => match token_of(&self.home.join("config"), &self.socket) {
+            Program::Daemon(_) | Program::Holder(_) => match token_of(&self.config(), &self.socket)
+            {
                 Some(token) => {
                     self.token = token;
                     true

@@ -15,6 +15,8 @@ pub(crate) enum Unit {
     Mebibytes,
     /// Gigabytes (10^9) a second.
     Gigabytes,
+    /// Of something else that was measured with it.
+    Times,
 }
 
 /// What a figure is held against.
@@ -228,6 +230,7 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::Mebibytes => "MiB",
             Self::Gigabytes => "GB/s",
+            Self::Times => "times",
         }
     }
 
@@ -235,14 +238,20 @@ impl Unit {
         match self {
             Self::Rate => thousands(value),
             Self::Microseconds => format!("{value:.3}"),
-            Self::Milliseconds | Self::Mebibytes | Self::Gigabytes => format!("{value:.2}"),
+            Self::Milliseconds | Self::Mebibytes | Self::Gigabytes | Self::Times => {
+                format!("{value:.2}")
+            }
         }
     }
 
     fn show(self, value: f64) -> String {
         match self {
             Self::Rate => format!("{}/s", self.bare(value)),
-            Self::Microseconds | Self::Milliseconds | Self::Mebibytes | Self::Gigabytes => {
+            Self::Microseconds
+            | Self::Milliseconds
+            | Self::Mebibytes
+            | Self::Gigabytes
+            | Self::Times => {
                 format!("{} {}", self.bare(value), self.name())
             }
         }
