@@ -7,6 +7,7 @@
 //! it. [`sim`] runs the whole system under chance, from one seed, and [`sim_session`] a
 //! subscription.
 
+pub mod cost;
 pub mod files;
 pub mod frame;
 pub mod fuzzing;

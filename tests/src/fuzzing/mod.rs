@@ -30,6 +30,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("connection", model::check_connection),
     ("control", model::check::check_control),
     ("conversation", model::check_conversation),
+    ("cost", crate::cost::check),
     ("cursor", check_cursor),
     ("durable", check_durable),
     ("engineio", check_engineio),
