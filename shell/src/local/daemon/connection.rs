@@ -18,7 +18,7 @@ use super::shared::{Order, Ticket};
 use crate::clock;
 
 /// How many frames a connection may take before the others have a turn.
-const FRAMES_A_TURN: usize = 64;
+const FRAMES_A_TURN: usize = 32;
 
 /// Serves one client until its connection has ended.
 pub(super) async fn serve(stream: UnixStream, peer: Peer, ticket: Ticket, desk: Desk) {
@@ -37,8 +37,21 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, ticket: Ticket, desk: 
         authenticated: false,
         obeyed: Order::Serve,
     };
-    poll_fn(|context| task.poll(context)).await;
+    while poll_fn(|context| task.poll(context)).await == Turn::Over {
+        // Not by waking itself: the runtime would come back to it many times before it looks
+        // which other sockets are ready.
+        tokio::task::yield_now().await;
+    }
     debug!(pid = peer.pid, reason = ?task.connection.close_reason(), "connection ended");
+}
+
+/// How a turn ended.
+#[derive(PartialEq, Eq)]
+enum Turn {
+    /// There is more to do, after the others.
+    Over,
+    /// The connection has ended.
+    Ended,
 }
 
 struct Task {
@@ -57,13 +70,13 @@ struct Task {
 
 impl Task {
     /// One turn: orders, frames, output, actions, input, until nothing moves; then timers.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Turn> {
         if !self.waker.will_wake(context.waker()) {
             self.waker = context.waker().clone();
             self.ticket.control.register(&self.waker);
         }
         if self.obey().is_ready() {
-            return Poll::Ready(());
+            return Poll::Ready(Turn::Ended);
         }
         // A consumer that keeps up is not to find its inbox full because it had no turn.
         let mut budget = if self.desk.is_crowded() {
@@ -79,11 +92,10 @@ impl Task {
             moved |= frames > 0;
             moved |= self.write(now, context);
             if self.act(context).is_ready() {
-                return Poll::Ready(());
+                return Poll::Ready(Turn::Ended);
             }
             if budget == 0 {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
+                return Poll::Ready(Turn::Over);
             }
             moved |= self.read(now, context);
             moved |= self.tick(now, wall, context);
