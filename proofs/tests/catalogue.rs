@@ -65,11 +65,13 @@ fn machine(model: &str) -> &str {
         "rough-link" => "link",
         "cramped-crowd" => "crowd",
         "policy" | "queues" => "subscription",
+        "relay-cursor" | "relay-lag" => "relay_cursor",
+        "relay-outbox" => "relay_outbox",
         other => other,
     }
 }
 
-const MACHINES: [&str; 7] = [
+const MACHINES: [&str; 9] = [
     "connection",
     "exchange",
     "link",
@@ -77,6 +79,8 @@ const MACHINES: [&str; 7] = [
     "inbox",
     "admission",
     "subscription",
+    "relay_cursor",
+    "relay_outbox",
 ];
 
 #[test]
@@ -102,7 +106,7 @@ fn every_property_of_a_model_is_listed_with_its_models() {
 
 #[test]
 fn every_break_of_a_model_is_listed_with_its_property() {
-    let tests = read("proofs/tests/mutants.rs");
+    let tests = read("proofs/tests/mutants.rs") + &read("proofs/tests/relay.rs");
     let sources = mutants::names();
     for machine in MACHINES {
         let mut listed = BTreeSet::new();

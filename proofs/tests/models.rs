@@ -41,4 +41,7 @@ models! {
     admission: "admission";
     policy: "policy";
     queues: "queues";
+    relay_cursor: "relay-cursor";
+    relay_lag: "relay-lag";
+    relay_outbox: "relay-outbox";
 }

@@ -20,6 +20,8 @@ pub mod inbox;
 pub mod link;
 pub mod policy;
 pub mod reference;
+pub mod relay_cursor;
+pub mod relay_outbox;
 pub mod subscription;
 
 use std::time::Duration;
@@ -92,6 +94,21 @@ pub fn all() -> Vec<Named> {
             "queues",
             "what a subscription asks, answers and sends, over connections that break",
             subscription::SubscriptionModel::queues,
+        ),
+        Named::new(
+            "relay-cursor",
+            "the relay's cursor, over a link that loses, repeats, reorders and breaks",
+            relay_cursor::CursorModel::sized,
+        ),
+        Named::new(
+            "relay-lag",
+            "the same with a server that lags behind itself, over restarts",
+            relay_cursor::CursorModel::faithless,
+        ),
+        Named::new(
+            "relay-outbox",
+            "the relay's outbox, to a server that refuses over a network that loses",
+            relay_outbox::OutboxModel::sized,
         ),
     ]
 }

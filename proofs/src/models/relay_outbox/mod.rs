@@ -1,0 +1,644 @@
+//! The relay's [`Outbox`] against a server that stores each local id once, takes bodies of a
+//! certain length, refuses and fails, and a network that loses requests and answers, or brings
+//! them long after they were given up. What the server has stored may be seen in the session
+//! before the answer to the post is there, or without it.
+
+mod witness;
+
+use std::fmt;
+
+use hallway_core::relay::limits::Limits;
+use hallway_core::relay::outbox::{BatchId, Outbox, Outcome, PostFailure, PushError, StopReason};
+use hallway_core::relay::raw::Raw;
+use stateright::{Model, Property};
+
+use super::{at, millis, span};
+use crate::check::Size;
+use crate::search::{Goal, Promise, Proof};
+use witness::{Accepted, Store, Told, Witness};
+
+const POST: u16 = 2;
+/// More than any delay of the machine's own.
+const RETRY_AFTER: u16 = 1_500;
+const MOST_MESSAGES: usize = 3;
+const MOST_BYTES: usize = 7;
+const MOST_BATCH: usize = 2;
+const MOST_BATCH_BYTES: usize = 5;
+/// How many bytes of contents the server takes at once.
+const MOST_BODY: usize = 2;
+
+const ORDER: &str = "messages are stored in the order of their sending";
+const ONCE: &str = "no message is stored twice";
+const OUTCOMES: &str = "an outcome comes once and is true";
+const FORGOTTEN: &str = "what was accepted waits until it has its outcome";
+const BATCHES: &str = "a post is within its limits and begins with the oldest";
+const ROOM: &str = "a message is refused when there is no room and only then";
+const BOUNDED: &str = "what waits is bounded";
+const LATE: &str = "answers to an earlier post change nothing";
+const STOPS: &str = "what will not pass stops the posts, and nothing else does";
+const DELAYS: &str = "the server is not asked again before it wants to be";
+const EARLY: &str = "a timeout acts when it is due, and not before";
+const DEADLINE: &str = "what is posted or waited for has a deadline";
+
+/// A deliberate bug, for the tests that show that each property can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flaw {
+    /// The newest message of a post is stored first.
+    PostsInReverse,
+    /// A message that is posted again has another id.
+    FreshIds,
+    /// A failed post is told as stored.
+    BelievesFailure,
+    /// What was told is told again when it is seen.
+    TellsTwice,
+    /// The first message of a failed post is dropped.
+    DropsOnFailure,
+    /// The bound on a post is not kept.
+    LongPosts,
+    /// The bound on what waits is not kept.
+    UnboundedOutbox,
+    /// A late answer is taken for the one that is awaited.
+    MixesAnswers,
+    /// A refusal is taken for trouble that passes.
+    TriesForEver,
+    /// The server's wish for a delay is not passed on.
+    IgnoresRetryAfter,
+    /// A timeout comes a millisecond early.
+    FiresEarly,
+    /// A post may take for ever.
+    HidesDeadline,
+    /// Deadlines are not kept.
+    ForgetsTimeouts,
+}
+
+/// What a server says to a post that it does not store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// It is in trouble.
+    Trouble,
+    /// It says when to come back.
+    Busy,
+    /// It does not know the token.
+    Unauthorized,
+    /// It does not know the session.
+    Gone,
+    /// It does not know the route.
+    NoRoute,
+}
+
+/// An answer on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Answer {
+    /// All is stored.
+    Stored,
+    /// All is stored, and only the first is listed.
+    Short,
+    /// It is none.
+    Nonsense,
+    /// The body is too large.
+    TooLarge,
+    Refused(Refusal),
+}
+
+/// How a server that stores answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reply {
+    /// As it should.
+    Honest,
+    /// It lists less than it has stored.
+    Short,
+    /// With what is no answer.
+    Nonsense,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Post {
+    batch: BatchId,
+    /// The messages under the ids that the server sees.
+    messages: Vec<(u8, u8)>,
+    answer: Option<Answer>,
+}
+
+/// How often the world may do what makes the model larger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Purse {
+    small: u8,
+    large: u8,
+    failures: u8,
+    refusals: u8,
+    odd: u8,
+    seen: u8,
+}
+
+/// What the model has come to.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct State {
+    outbox: Outbox,
+    now: u16,
+    store: Store,
+    posts: Vec<Post>,
+    gone: bool,
+    pushed: u8,
+    purse: Purse,
+    witness: Witness,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("now", &self.now)
+            .field("due", &self.outbox.poll_timeout().map(millis))
+            .field("waits", &self.outbox.len())
+            .field("stopped", &self.outbox.stopped())
+            .field("posts", &self.posts)
+            .field("store", &self.store)
+            .field("witness", &self.witness)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What may happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// The caller sends a message, which may be one that the server never takes.
+    Push(bool),
+    /// The shell asks for a post, and sends it.
+    Post,
+    /// The server takes a post.
+    Serve(usize, Reply),
+    /// The server refuses a post.
+    Refuse(usize, Refusal),
+    /// A post, or the answer to it, is lost.
+    Lose(usize),
+    /// An answer arrives.
+    Receive(usize),
+    /// A stored message is seen in the session.
+    Seen(u8),
+    /// What stopped the posts was dealt with.
+    Resume,
+    /// Time passes until the machine wants to be told.
+    Pass,
+    /// The same while the answer is still on its way.
+    Slow,
+    /// The timer fires.
+    Timeout,
+}
+
+/// The model.
+pub struct OutboxModel {
+    limits: Limits,
+    purse: Purse,
+    flaw: Option<Flaw>,
+}
+
+impl OutboxModel {
+    /// One session.
+    #[must_use]
+    pub fn sized(size: Size) -> Self {
+        let small = Purse {
+            small: 2,
+            large: 1,
+            failures: 1,
+            refusals: 1,
+            ..Purse::default()
+        };
+        Self::new(match size {
+            Size::Small => small,
+            Size::Quick => Purse {
+                seen: 1,
+                odd: 1,
+                ..small
+            },
+            Size::Deep => Purse {
+                small: 3,
+                seen: 1,
+                odd: 1,
+                failures: 2,
+                ..small
+            },
+        })
+    }
+
+    fn new(purse: Purse) -> Self {
+        let limits = Self::limits().max_batch_messages(MOST_BATCH);
+        Self {
+            limits: limits
+                .max_batch_bytes(MOST_BATCH_BYTES)
+                .build()
+                .expect("the limits are within their ranges"),
+            purse,
+            flaw: None,
+        }
+    }
+
+    fn limits() -> hallway_core::relay::limits::LimitsBuilder {
+        Limits::builder()
+            .post_timeout(span(POST))
+            .max_outbox_messages(MOST_MESSAGES)
+            .max_outbox_bytes(MOST_BYTES)
+    }
+
+    /// The same with a deliberate bug.
+    #[must_use]
+    pub fn with(mut self, flaw: Flaw) -> Self {
+        self.flaw = Some(flaw);
+        let limits = match flaw {
+            Flaw::LongPosts => Self::limits(),
+            Flaw::UnboundedOutbox => Limits::builder()
+                .post_timeout(span(POST))
+                .max_batch_messages(MOST_BATCH)
+                .max_batch_bytes(MOST_BATCH_BYTES),
+            _ => return self,
+        };
+        self.limits = limits.build().expect("the limits are within their ranges");
+        self
+    }
+
+    fn has(&self, flaw: Flaw) -> bool {
+        self.flaw == Some(flaw)
+    }
+
+    fn deadline(&self, state: &State) -> Option<u16> {
+        let due = state.outbox.poll_timeout().map(millis);
+        due.filter(|_| !(self.has(Flaw::HidesDeadline) && state.outbox.posting().is_some()))
+    }
+
+    fn push(state: &mut State, large: bool) -> Option<()> {
+        let purse = if large {
+            &mut state.purse.large
+        } else {
+            &mut state.purse.small
+        };
+        *purse = purse.checked_sub(1)?;
+        state.pushed += 1;
+        let (id, content) = (state.pushed, if large { "xxx" } else { "x" });
+        let bytes = content.len();
+        let waiting = state.witness.waiting();
+        let (messages, all) =
+            waiting.fold((0, 0), |(n, all), message| (n + 1, all + message.bytes + 1));
+        let fits = messages < MOST_MESSAGES && all + bytes < MOST_BYTES;
+        let pushed = state.outbox.push(&id.to_string(), content);
+        let expected = if fits { Ok(()) } else { Err(PushError::Full) };
+        state.witness.expect(pushed == expected, ROOM);
+        if pushed.is_ok() {
+            let told = Told::Nothing;
+            state.witness.accepted.push(Accepted { id, bytes, told });
+        }
+        Some(())
+    }
+
+    fn post(&self, state: &mut State) -> Option<()> {
+        let batch = state.outbox.next_batch(at(state.now))?;
+        state.witness.posts += 1;
+        let posts = state.witness.posts;
+        let id = |local: &str| local.parse::<u8>().unwrap_or_default();
+        let ids: Vec<u8> = state.outbox.batch().map(|(local, _)| id(local)).collect();
+        let bytes: usize = state
+            .outbox
+            .batch()
+            .map(|(local, content)| local.len() + content.len())
+            .sum();
+        let oldest: Vec<u8> = state.witness.waiting().map(|message| message.id).collect();
+        let fits = ids.len() <= MOST_BATCH && bytes <= MOST_BATCH_BYTES;
+        let first = !ids.is_empty() && oldest.starts_with(&ids);
+        state.witness.expect(fits && first, BATCHES);
+        let is_due = state.now >= state.witness.not_before;
+        state.witness.expect(is_due, DELAYS);
+        let fresh = if self.has(Flaw::FreshIds) {
+            10 * posts
+        } else {
+            0
+        };
+        let mut messages: Vec<_> = ids.into_iter().map(|id| (fresh + id, id)).collect();
+        if self.has(Flaw::PostsInReverse) {
+            messages.reverse();
+        }
+        state.posts.push(Post {
+            batch,
+            messages,
+            answer: None,
+        });
+        Some(())
+    }
+
+    fn serve(state: &mut State, number: usize, reply: Reply) -> Option<()> {
+        let State {
+            posts,
+            store,
+            witness,
+            purse,
+            ..
+        } = state;
+        let post = posts.get_mut(number).filter(|post| post.answer.is_none())?;
+        let length = |id: u8| {
+            let mut accepted = witness.accepted.iter();
+            accepted.find(|message| message.id == id)
+        };
+        let bytes = post.messages.iter().filter_map(|(_, id)| length(*id));
+        if bytes.map(|message| message.bytes).sum::<usize>() > MOST_BODY {
+            post.answer = (reply == Reply::Honest).then_some(Answer::TooLarge);
+            return post.answer.map(|_| ());
+        }
+        post.answer = Some(match reply {
+            Reply::Honest => Answer::Stored,
+            Reply::Short => Answer::Short,
+            Reply::Nonsense => Answer::Nonsense,
+        });
+        if reply != Reply::Honest {
+            purse.odd = purse.odd.checked_sub(1)?;
+        }
+        for (local, id) in &post.messages {
+            store.take(*local, *id);
+        }
+        Some(())
+    }
+
+    fn receive(&self, state: &mut State, number: usize) -> Option<()> {
+        let answer = state.posts.get(number)?.answer?;
+        let post = state.posts.remove(number);
+        let current = state.outbox.posting();
+        let is_late = current != Some(post.batch);
+        let batch = current.filter(|_| self.has(Flaw::MixesAnswers));
+        let batch = batch.unwrap_or(post.batch);
+        let before = state.outbox.clone();
+        let outcomes = match answer {
+            Answer::Stored | Answer::Short | Answer::Nonsense => {
+                let text = Self::text(state, &post, answer);
+                let raw = Raw::parse(&text)?;
+                let heard = state.outbox.handle_stored(batch, raw, at(state.now));
+                if !is_late {
+                    let valid = heard.is_ok() == (answer != Answer::Nonsense);
+                    state.witness.expect(valid, OUTCOMES);
+                }
+                heard.unwrap_or_default()
+            }
+            Answer::TooLarge => {
+                let failure = PostFailure::TooLarge;
+                let heard = state.outbox.handle_failed(batch, failure, at(state.now));
+                heard.into_iter().collect()
+            }
+            Answer::Refused(refusal) => self.refused(state, &post, batch, refusal, is_late),
+        };
+        if is_late {
+            let unchanged = before == state.outbox && outcomes.is_empty();
+            state.witness.expect(unchanged, LATE);
+        }
+        for outcome in &outcomes {
+            state.witness.hear(outcome, &state.store, MOST_BODY);
+        }
+        state.compare();
+        Some(())
+    }
+
+    /// The text of an answer that says what is stored.
+    fn text(state: &State, post: &Post, answer: Answer) -> String {
+        let listed = match answer {
+            Answer::Short => 1,
+            _ => post.messages.len(),
+        };
+        let rows = post.messages.iter().take(listed).filter_map(|(local, id)| {
+            let mut rows = state.store.rows.iter();
+            let row = rows.find(|row| row.local == *local)?;
+            Some(format!(r#"{{"localId":"{id}","seq":{}}}"#, row.seq))
+        });
+        let rows = rows.collect::<Vec<_>>().join(",");
+        if answer == Answer::Nonsense {
+            return format!("[{rows}]");
+        }
+        format!(r#"{{"messages":[{rows}]}}"#)
+    }
+
+    fn refused(
+        &self,
+        state: &mut State,
+        post: &Post,
+        batch: BatchId,
+        refusal: Refusal,
+        is_late: bool,
+    ) -> Vec<Outcome> {
+        let (failure, stop) = match refusal {
+            Refusal::Trouble => (PostFailure::Transient, None),
+            Refusal::Busy if self.has(Flaw::IgnoresRetryAfter) => (PostFailure::Transient, None),
+            Refusal::Busy => (PostFailure::RetryAfter(span(RETRY_AFTER)), None),
+            Refusal::Unauthorized => (PostFailure::Unauthorized, Some(StopReason::Unauthorized)),
+            Refusal::Gone => (PostFailure::SessionGone, Some(StopReason::SessionGone)),
+            Refusal::NoRoute => (PostFailure::NoRoute, Some(StopReason::NoRoute)),
+        };
+        let failure = match failure {
+            _ if stop.is_some() && self.has(Flaw::TriesForEver) => PostFailure::Transient,
+            failure => failure,
+        };
+        let id = post.messages.first().map_or(0, |(_, id)| *id);
+        if self.has(Flaw::DropsOnFailure) {
+            state.outbox.handle_too_large(&id.to_string());
+        }
+        let now = at(state.now);
+        let mut outcomes: Vec<_> = state
+            .outbox
+            .handle_failed(batch, failure, now)
+            .into_iter()
+            .collect();
+        if self.has(Flaw::BelievesFailure) {
+            outcomes.extend(state.outbox.handle_seen(&id.to_string(), 1));
+        }
+        if !is_late {
+            state.witness.expect(state.outbox.stopped() == stop, STOPS);
+            if refusal == Refusal::Busy {
+                state.witness.not_before = state.now + RETRY_AFTER;
+            }
+        }
+        outcomes
+    }
+
+    fn seen(&self, state: &mut State, id: u8) -> Option<()> {
+        state.purse.seen = state.purse.seen.checked_sub(1)?;
+        let row = *state.store.rows.iter().find(|row| row.id == id)?;
+        let local_id = id.to_string();
+        let outcome = state.outbox.handle_seen(&local_id, row.seq.into());
+        let outcome = outcome.or_else(|| {
+            let local_id = local_id.into_boxed_str();
+            let seq = row.seq.into();
+            let again = self.has(Flaw::TellsTwice);
+            again.then_some(Outcome::Stored { local_id, seq })
+        });
+        if let Some(outcome) = outcome {
+            state.witness.hear(&outcome, &state.store, MOST_BODY);
+        }
+        state.compare();
+        Some(())
+    }
+
+    fn pass(&self, state: &mut State) -> Option<()> {
+        let due = self.deadline(state)?;
+        let mut early = state.outbox.clone();
+        early.handle_timeout(at(due - u16::from(!self.has(Flaw::FiresEarly))));
+        state.witness.expect(early == state.outbox, EARLY);
+        state.now = due;
+        Some(())
+    }
+}
+
+impl State {
+    fn compare(&mut self) {
+        let outbox = &self.outbox;
+        let holds = |id: u8| outbox.contains(&id.to_string());
+        self.witness.compare(holds, outbox.len());
+    }
+
+    /// Whether what is awaited is still on its way.
+    fn is_served(&self) -> bool {
+        let current = self.outbox.posting();
+        current.is_some() && self.posts.iter().any(|post| Some(post.batch) == current)
+    }
+
+    /// How many bytes wait, by the caller's account.
+    fn bytes(&self) -> usize {
+        self.witness
+            .waiting()
+            .map(|message| message.bytes + 1)
+            .sum()
+    }
+}
+
+impl Model for OutboxModel {
+    type State = State;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            outbox: Outbox::new(&self.limits, 0),
+            now: 0,
+            store: Store::default(),
+            posts: Vec::new(),
+            gone: false,
+            pushed: 0,
+            purse: self.purse,
+            witness: Witness::default(),
+        }]
+    }
+
+    fn actions(&self, state: &State, steps: &mut Vec<Step>) {
+        steps.extend([Step::Push(false), Step::Push(true), Step::Post]);
+        for (number, post) in state.posts.iter().enumerate() {
+            if post.answer.is_some() {
+                steps.push(Step::Receive(number));
+            } else {
+                let replies = [Reply::Honest, Reply::Short, Reply::Nonsense];
+                steps.extend(replies.map(|reply| Step::Serve(number, reply)));
+                let refusals = [
+                    Refusal::Trouble,
+                    Refusal::Busy,
+                    Refusal::Unauthorized,
+                    Refusal::Gone,
+                    Refusal::NoRoute,
+                ];
+                steps.extend(refusals.map(|refusal| Step::Refuse(number, refusal)));
+            }
+            steps.push(Step::Lose(number));
+        }
+        steps.extend(state.store.rows.iter().map(|row| Step::Seen(row.id)));
+        if state.outbox.stopped().is_some() && !state.gone {
+            steps.push(Step::Resume);
+        }
+        if let Some(due) = self.deadline(state) {
+            if state.now < due {
+                steps.push(if state.is_served() {
+                    Step::Slow
+                } else {
+                    Step::Pass
+                });
+            } else if !self.has(Flaw::ForgetsTimeouts) {
+                steps.push(Step::Timeout);
+            }
+        }
+    }
+
+    fn next_state(&self, before: &State, step: Step) -> Option<State> {
+        let mut state = before.clone();
+        match step {
+            Step::Push(large) => Self::push(&mut state, large)?,
+            Step::Post => self.post(&mut state)?,
+            Step::Serve(number, reply) => Self::serve(&mut state, number, reply)?,
+            Step::Refuse(number, refusal) => {
+                state.purse.refusals = state.purse.refusals.checked_sub(1)?;
+                state.gone |= refusal == Refusal::Gone;
+                state.posts.get_mut(number)?.answer = Some(Answer::Refused(refusal));
+            }
+            Step::Lose(number) => {
+                state.purse.failures = state.purse.failures.checked_sub(1)?;
+                state.posts.remove(number);
+            }
+            Step::Receive(number) => self.receive(&mut state, number)?,
+            Step::Seen(id) => self.seen(&mut state, id)?,
+            Step::Resume => state.outbox.resume(),
+            Step::Pass => self.pass(&mut state)?,
+            Step::Slow => {
+                state.purse.failures = state.purse.failures.checked_sub(1)?;
+                self.pass(&mut state)?;
+            }
+            Step::Timeout => state.outbox.handle_timeout(at(state.now)),
+        }
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        macro_rules! judged {
+            ($($name:ident)*) => {
+                vec![$(Property::always($name, |_, s: &State| {
+                    !s.witness.misjudged.contains(&$name)
+                })),*]
+            };
+        }
+        let mut properties = judged!(OUTCOMES FORGOTTEN BATCHES ROOM LATE STOPS DELAYS EARLY);
+        properties.extend([
+            Property::always(ORDER, |_, s: &State| s.store.is_in_order()),
+            Property::always(ONCE, |_, s: &State| s.store.is_once_each()),
+            Property::always(BOUNDED, |_, s: &State| {
+                s.outbox.len() <= MOST_MESSAGES && s.bytes() <= MOST_BYTES
+            }),
+            Property::always(DEADLINE, |m: &Self, s: &State| {
+                let posts = || s.outbox.clone().next_batch(at(s.now)).is_some();
+                let rests = s.outbox.posting().is_none()
+                    && (s.outbox.is_empty() || s.outbox.stopped().is_some());
+                rests || m.deadline(s).is_some() || posts()
+            }),
+            Property::sometimes("a message is too large", |_, s: &State| {
+                let mut accepted = s.witness.accepted.iter();
+                accepted.any(|message| message.told == Told::TooLarge)
+            }),
+            Property::sometimes("a post that was stored is repeated", |_, s: &State| {
+                let stored =
+                    |(local, _): &(u8, u8)| s.store.rows.iter().any(|row| row.local == *local);
+                let again = |post: &Post| post.answer.is_none() && post.messages.iter().any(stored);
+                s.posts.iter().any(again)
+            }),
+            Property::sometimes("all of several messages is stored", |_, s: &State| {
+                s.store.rows.len() > 1 && s.outbox.is_empty()
+            }),
+        ]);
+        properties
+    }
+}
+
+impl Proof for OutboxModel {
+    fn goals(&self) -> Vec<Goal<Self>> {
+        vec![Goal {
+            promise: Promise::Inevitable,
+            name: "every message has its outcome, unless the session is gone",
+            good: |_, s| s.witness.waiting().next().is_none() || s.gone,
+        }]
+    }
+
+    /// An honest server, a network that works, the machine and its clock.
+    fn is_own(&self, step: &Step) -> bool {
+        matches!(
+            step,
+            Step::Post
+                | Step::Serve(_, Reply::Honest)
+                | Step::Receive(_)
+                | Step::Resume
+                | Step::Pass
+                | Step::Timeout
+        )
+    }
+}

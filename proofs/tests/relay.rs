@@ -1,0 +1,148 @@
+//! Each property of the models of the relay can fail: a deliberate bug each, found by both
+//! searches where the property is an invariant.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use hallway_proofs::check::{Size, broken};
+use hallway_proofs::models::relay_cursor::{self, CursorModel};
+use hallway_proofs::models::relay_outbox::{self, OutboxModel};
+use hallway_proofs::search::{Proof, search};
+use stateright::{Checker, HasDiscoveries};
+
+fn breaks<M>(model: impl Fn() -> M, name: &'static str)
+where
+    M: Proof + Send + Sync + 'static,
+    M::State: Clone + Debug + Hash + PartialEq + Send + Sync + 'static,
+    M::Action: Clone + Debug + PartialEq + Send + Sync,
+{
+    let findings = search(&model(), Some(name));
+    let mut failures = findings.failures.iter();
+    let failure = failures.find(|failure| failure.name == name);
+    let failure = failure.unwrap_or_else(|| panic!("{name} holds"));
+    assert!(!failure.trace.is_empty(), "{name} is broken from the start");
+    let properties = model().properties();
+    if properties.iter().any(|property| property.name == name) {
+        let found = HasDiscoveries::AllOf([name].into());
+        let checker = model().checker().finish_when(found).spawn_bfs().join();
+        assert!(broken(&checker).contains(&name), "stateright misses {name}");
+    }
+}
+
+#[test]
+fn relay_cursor() {
+    use relay_cursor::Flaw;
+    for (flaw, name) in [
+        (
+            Flaw::DeliversGaps,
+            "messages of others are delivered once, in order",
+        ),
+        (
+            Flaw::DeliversSkipped,
+            "messages of others are delivered once, in order",
+        ),
+        (Flaw::DeliversGaps, "no message is passed over"),
+        (
+            Flaw::LosesRows,
+            "the cursor never moves over a number that was not seen",
+        ),
+        (
+            Flaw::TrustsPost,
+            "own messages never lift the cursor over a gap",
+        ),
+        (
+            Flaw::ForgetsGaps,
+            "a cursor at rest has closed every gap that it has heard of",
+        ),
+        (
+            Flaw::MixesPages,
+            "answers to an earlier fetch change nothing",
+        ),
+        (
+            Flaw::HidesDeadline,
+            "what is fetched or waited for has a deadline",
+        ),
+        (
+            Flaw::FiresEarly,
+            "a timeout acts when it is due, and not before",
+        ),
+        (
+            Flaw::ForgetsConnect,
+            "in the end all that the server holds is delivered, and the cursor rests",
+        ),
+        (
+            Flaw::ForgetsTimeouts,
+            "in the end all that the server holds is delivered, and the cursor rests",
+        ),
+    ] {
+        let size = match name {
+            "no message is passed over" => Size::Quick,
+            _ => Size::Small,
+        };
+        breaks(|| CursorModel::sized(size).with(flaw), name);
+    }
+    breaks(
+        || CursorModel::faithless(Size::Small).with(Flaw::HidesWithheld),
+        "the cursor never moves over a number that was not seen",
+    );
+    breaks(
+        || CursorModel::faithless(Size::Deep).with(Flaw::RemembersAll),
+        "the numbers that are remembered are bounded",
+    );
+}
+
+#[test]
+fn relay_outbox() {
+    use relay_outbox::Flaw;
+    for (flaw, name) in [
+        (
+            Flaw::PostsInReverse,
+            "messages are stored in the order of their sending",
+        ),
+        (Flaw::FreshIds, "no message is stored twice"),
+        (Flaw::BelievesFailure, "an outcome comes once and is true"),
+        (
+            Flaw::DropsOnFailure,
+            "what was accepted waits until it has its outcome",
+        ),
+        (
+            Flaw::LongPosts,
+            "a post is within its limits and begins with the oldest",
+        ),
+        (
+            Flaw::UnboundedOutbox,
+            "a message is refused when there is no room and only then",
+        ),
+        (Flaw::UnboundedOutbox, "what waits is bounded"),
+        (
+            Flaw::MixesAnswers,
+            "answers to an earlier post change nothing",
+        ),
+        (
+            Flaw::TriesForEver,
+            "what will not pass stops the posts, and nothing else does",
+        ),
+        (
+            Flaw::IgnoresRetryAfter,
+            "the server is not asked again before it wants to be",
+        ),
+        (
+            Flaw::FiresEarly,
+            "a timeout acts when it is due, and not before",
+        ),
+        (
+            Flaw::HidesDeadline,
+            "what is posted or waited for has a deadline",
+        ),
+        (
+            Flaw::ForgetsTimeouts,
+            "every message has its outcome, unless the session is gone",
+        ),
+    ] {
+        breaks(|| OutboxModel::sized(Size::Small).with(flaw), name);
+    }
+    breaks(
+        || OutboxModel::sized(Size::Quick).with(Flaw::TellsTwice),
+        "an outcome comes once and is true",
+    );
+}
