@@ -216,6 +216,33 @@ fn heartbeats_are_answered_and_their_absence_is_the_end() {
     ));
 }
 
+/// A server ends the connection of a client that sends one.
+#[test]
+fn no_heartbeat_is_ever_ours() {
+    let mut driven = Driven::open();
+    let mut frames = Vec::new();
+    for _ in 0..100 {
+        driven.later(5 * SECOND);
+        driven.receive("2");
+        if driven.link.poll_timeout().unwrap() <= driven.now {
+            assert_eq!(driven.tick(), None);
+        }
+        for frame in driven.frames() {
+            if let Some(id) = frame
+                .strip_prefix("42")
+                .and_then(|rest| rest.split('[').next())
+            {
+                assert_eq!(driven.receive(&format!("43{id}[{{}}]")), None);
+            }
+            frames.push(frame);
+        }
+    }
+    let pings = frames.iter().filter(|frame| frame.ends_with(r#"["ping"]"#));
+    assert!(pings.count() > 20, "{frames:?}");
+    assert!(frames.iter().all(|frame| frame.starts_with(['3', '4'])));
+    assert_eq!(driven.link.status(), Status::Open);
+}
+
 /// 9.12: in seconds, and not in 60 of them.
 #[test]
 fn s12_a_half_open_link_is_found_in_seconds() {

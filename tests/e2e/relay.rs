@@ -238,6 +238,9 @@ fn pairing_leaves_private_credentials_of_either_variant() {
                 file["encryption"]["publicKey"],
                 base64::encode(content.as_bytes())
             );
+            let machine = file["encryption"]["machineKey"].as_str().unwrap();
+            let machine = base64::decode(machine);
+            assert!(machine.len() == 32 && machine != [0; 32]);
         }
         let all = format!("{lines:?}{errors}");
         assert!(
@@ -681,4 +684,39 @@ fn doctor_shows_what_others_left_open_and_mends_it() {
     assert_eq!(found[0]["fixed"], true, "{found:?}");
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
     assert_eq!(doctor(false).1, [] as [Value; 0]);
+}
+
+#[test]
+fn the_server_is_the_one_that_is_named() {
+    let (home, server) = paired();
+    let happy = home.root().join(".happy");
+    let settings = |url: &str| {
+        let text = json!({"serverUrl": url}).to_string();
+        fs::write(happy.join("settings.json"), text).unwrap();
+    };
+    let status = |variable: Option<&str>| {
+        let mut command = home.command(&["--json", "relay", "status"]);
+        command.env("HAPPY_HOME_DIR", &happy);
+        match variable {
+            Some(url) => command.env("HAPPY_SERVER_URL", url),
+            None => command.env_remove("HAPPY_SERVER_URL"),
+        };
+        command.output().unwrap().status.code()
+    };
+    // Nobody listens there.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nowhere = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    settings(server.url());
+    for (variable, found) in [
+        (None, true),
+        (Some(""), true),
+        (Some(&*nowhere), false),
+        (Some(server.url()), true),
+    ] {
+        assert_eq!(status(variable) == Some(0), found, "{variable:?}");
+    }
+    settings(&nowhere);
+    assert_ne!(status(None), Some(0));
+    assert_eq!(status(Some(server.url())), Some(0));
 }

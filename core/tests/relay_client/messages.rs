@@ -63,6 +63,36 @@ fn s1_claude_messages_wait_with_what_follows_from_them() {
 }
 
 #[test]
+fn a_report_of_usage_that_is_refused_is_told() {
+    for (answer, told) in [
+        (
+            r#"{"success":false,"error":"no"}"#,
+            Some(Event::UsageNotReported),
+        ),
+        (r#"{"success":true,"reportId":"r"}"#, None),
+    ] {
+        let mut driven = Driven::open();
+        let usage =
+            r#"{"type":"assistant","message":{"usage":{"input_tokens":3,"output_tokens":4}}}"#;
+        let nonce = driven.nonce();
+        let sent = driven.client.send_claude(raw(usage), "a", nonce, wall());
+        assert_eq!(sent, Ok(()));
+        driven.act();
+        let frames = driven.frames();
+        let (name, _, id) = emitted(&frames[0]);
+        assert_eq!(name, "usage-report");
+        assert_eq!(
+            driven.receive(&format!("43{}[{answer}]", id.unwrap())),
+            told
+        );
+        // One that was answered is not sent again.
+        driven.drop_link();
+        driven.reconnect();
+        assert_eq!(driven.frames(), [""; 0], "{answer}");
+    }
+}
+
+#[test]
 fn s1_a_title_outlives_every_outage() {
     let mut driven = Driven::new();
     let nonce = driven.nonce();

@@ -107,6 +107,42 @@ async fn a_request_is_what_the_server_expects() {
 }
 
 #[tokio::test]
+async fn machines_are_registered_and_listed() {
+    let row = r#"{"id":"m1","metadata":"bQ==","metadataVersion":1,"daemonState":null,"daemonStateVersion":0,"active":true,"activeAt":5}"#;
+    let list = format!("[{row},{{}}]");
+    let made = format!(r#"{{"machine":{row}}}"#);
+    let wrapped = format!(r#"{{"machines":[{row}]}}"#);
+    let answers = [&*made, &list, &wrapped, "{}"].map(|body| answer(200, body));
+    let Script { http, asked } = script(answers.into(), QUICK).await;
+    let machine = Machine {
+        id: "m\"1",
+        metadata: "bQ==",
+        data_key: Some("a2V5"),
+    };
+    let expected = MachineRow {
+        id: "m1".to_owned(),
+        metadata: "bQ==".to_owned(),
+        metadata_version: 1,
+        active: true,
+        active_at: 5,
+    };
+    let given = http.register_machine(&token(), &machine).await.unwrap();
+    assert_eq!(given, expected);
+    for _ in 0..2 {
+        let machines = http.machines(&token()).await.unwrap();
+        assert_eq!(machines, [expected.clone()]);
+    }
+    let nonsense = http.machines(&token()).await.unwrap_err();
+    assert_eq!(nonsense, HttpError::Nonsense("machines"));
+    let asked = asked.await.unwrap();
+    assert!(asked[0].starts_with("POST /base/v1/machines HTTP/1.1\r\n"));
+    assert!(asked[0].ends_with(
+        "\r\n\r\n{\"id\":\"m\\\"1\",\"metadata\":\"bQ==\",\"dataEncryptionKey\":\"a2V5\"}"
+    ));
+    assert!(asked[1].starts_with("GET /base/v1/machines HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
 async fn ids_cannot_lead_elsewhere() {
     let server = script(vec![answer(200, "{}")], QUICK).await;
     let id = "../x?y#z\r\nA: b";
