@@ -162,6 +162,7 @@ fn raw(text: &str) -> Raw<'_> {
     Raw::parse(text).expect("JSON")
 }
 
+/// Covers: R1.11, R1.27
 #[test]
 fn every_step_of_a_connection_has_its_deadline() {
     let mut driven = Driven::new();
@@ -188,6 +189,7 @@ fn every_step_of_a_connection_has_its_deadline() {
     driven.join();
 }
 
+/// Covers: R1.4, R1.5, R1.6
 #[test]
 fn heartbeats_are_answered_and_their_absence_is_the_end() {
     let mut driven = Driven::opened_with(Limits::builder().probe_interval(3_600 * SECOND));
@@ -217,6 +219,7 @@ fn heartbeats_are_answered_and_their_absence_is_the_end() {
 }
 
 /// A server ends the connection of a client that sends one.
+/// Covers: R1.7
 #[test]
 fn no_heartbeat_is_ever_ours() {
     let mut driven = Driven::open();
@@ -244,6 +247,7 @@ fn no_heartbeat_is_ever_ours() {
 }
 
 /// 9.12: in seconds, and not in 60 of them.
+/// Covers: R1.16, R1.18, R9.12a
 #[test]
 fn s12_a_half_open_link_is_found_in_seconds() {
     let mut driven = Driven::open();
@@ -288,6 +292,7 @@ fn bytes_on_a_slow_link_are_signs_of_life_but_not_for_ever() {
     assert!(held > 40 * SECOND && held <= 64 * SECOND, "{held:?}");
 }
 
+/// Covers: R1.15, R1.17, R9.3a, R9.6b
 #[test]
 fn acknowledgements_of_ours_are_counted_once_and_have_deadlines() {
     let mut driven = Driven::opened_with(Limits::builder().max_pending_acks(3));
@@ -337,6 +342,7 @@ fn acknowledgements_of_ours_are_counted_once_and_have_deadlines() {
     );
 }
 
+/// Covers: R1.16, R1.24
 #[test]
 fn what_was_under_way_when_the_link_dies_is_told() {
     let mut driven = Driven::open();
@@ -372,6 +378,7 @@ fn what_was_under_way_when_the_link_dies_is_told() {
     assert_eq!(driven.frames(), [r#"421["e"]"#]);
 }
 
+/// Covers: R1.15, R9.3a
 #[test]
 fn acknowledgements_of_the_servers_are_given_once_and_have_deadlines() {
     let mut driven = Driven::opened_with(Limits::builder().max_owed_acks(2));
@@ -420,6 +427,7 @@ fn acknowledgements_of_the_servers_are_given_once_and_have_deadlines() {
 }
 
 /// 9.4: refused before it is sent, and the socket lives on.
+/// Covers: R1.4, R1.8, R1.21, R9.4a
 #[test]
 fn s7_frames_longer_than_the_server_takes_are_refused() {
     let mut driven = Driven::open();
@@ -449,6 +457,7 @@ fn s7_frames_longer_than_the_server_takes_are_refused() {
 }
 
 /// 9.6: dropped while not connected, and never queued.
+/// Covers: R9.6a
 #[test]
 fn s8_volatile_events_are_never_queued() {
     let mut driven = Driven::new();
@@ -470,6 +479,7 @@ fn s8_volatile_events_are_never_queued() {
     assert_eq!(refused, Err(EmitError::NotConnected));
 }
 
+/// Covers: R1.19, R9.6b
 #[test]
 fn what_waits_to_be_written_is_bounded() {
     let limits = Limits::builder().max_queued_frames(3);
@@ -507,6 +517,7 @@ fn what_waits_to_be_written_is_bounded() {
 }
 
 /// 9.5: each refusal is a state with a reason that says whether it retries.
+/// Covers: R1.13, R1.29, R1.30, R9.5
 #[test]
 fn s4_refusals_are_states_with_reasons() {
     for (text, refusal) in [
@@ -563,6 +574,7 @@ fn cause_of_bare_refusal(driven: &mut Driven) -> Cause {
     cause(driven.receive("44"))
 }
 
+/// Covers: R1.30, R9.5
 #[test]
 fn s4_a_disconnect_by_the_server_is_dialled_again() {
     let mut driven = Driven::open();
@@ -587,6 +599,7 @@ fn s4_a_disconnect_by_the_server_is_dialled_again() {
     assert_eq!(reason, CloseReason::GaveUp { why, cause });
 }
 
+/// Covers: R1.12
 #[test]
 fn a_server_of_another_version_is_told_from_one_that_was_right_before() {
     for consent in ["40", "40{}", r#"40{"sid":1}"#] {
@@ -601,6 +614,7 @@ fn a_server_of_another_version_is_told_from_one_that_was_right_before() {
     }
 }
 
+/// Covers: R1.10, R1.19, R1.20, R1.22
 #[test]
 fn violations_end_the_connection_and_not_the_link() {
     for (frame, violation) in [
@@ -649,6 +663,7 @@ fn violations_end_the_connection_and_not_the_link() {
     }
 }
 
+/// Covers: R1.10, R1.14
 #[test]
 fn what_is_of_no_meaning_is_counted_and_passed_over() {
     let mut driven = Driven::open();
@@ -710,6 +725,7 @@ fn facts_of_another_epoch_are_dropped() {
     assert_eq!(unheard.poll_action(), Some(Action::Hangup(old)));
 }
 
+/// Covers: R9.5
 #[test]
 fn failed_dials_are_told_apart() {
     let status = |status| DialFailure::Status {
@@ -746,6 +762,7 @@ fn failed_dials_are_told_apart() {
 }
 
 /// 9.11, and issue 1780 of the reference.
+/// Covers: R9.11
 #[test]
 fn l4_after_close_nothing_dials_again() {
     let mut links = vec![Driven::new(), Driven::open()];
@@ -788,6 +805,7 @@ fn l4_after_close_nothing_dials_again() {
 }
 
 /// Issues 1229 and 1232 of the reference: no first failure and no closed lid is the end.
+/// Covers: R1.26
 #[test]
 fn l5_it_dials_again_for_ever_and_at_once_after_a_sleep() {
     let mut driven = Driven::new();
@@ -816,6 +834,7 @@ fn l5_it_dials_again_for_ever_and_at_once_after_a_sleep() {
     assert!(driven.now.since(began) <= 5 * SECOND);
 }
 
+/// Covers: R1.25
 #[test]
 fn delays_are_those_of_the_profile() {
     let mut driven = Driven::with(Limits::builder(), Policy::SOCKET_IO);
@@ -847,6 +866,7 @@ fn delays_are_those_of_the_profile() {
     assert_eq!(cause(event), Cause::Forced);
 }
 
+/// Covers: R9.12c
 #[test]
 fn a_connection_that_the_server_may_hold_for_living_is_told() {
     let mut driven = Driven::open();
@@ -871,6 +891,7 @@ fn a_connection_that_the_server_may_hold_for_living_is_told() {
     );
 }
 
+/// Covers: R1.9
 #[test]
 fn a_message_longer_than_the_caller_takes_is_a_reconnect() {
     let mut driven = Driven::open();

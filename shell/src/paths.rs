@@ -352,6 +352,7 @@ mod tests {
         );
     }
 
+    /// Covers: R4.11
     #[test]
     fn the_happy_home_is_told_or_below_home() {
         let happy = |dir, home| env(|e| (e.happy_home_dir, e.home) = (dir, home)).happy_home();

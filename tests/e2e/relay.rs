@@ -180,6 +180,7 @@ fn session(server: &RelayServer) -> String {
     server.with(|state| state.only().0.to_owned())
 }
 
+/// Covers: R3.2, R3.4, R3.5
 #[test]
 fn pairing_leaves_private_credentials_of_either_variant() {
     for legacy in [true, false] {
@@ -255,6 +256,7 @@ fn pairing_leaves_private_credentials_of_either_variant() {
     }
 }
 
+/// Covers: R3.3
 #[test]
 fn a_pairing_ends_in_time_and_an_answer_to_another_is_refused() {
     let (home, server) = (home(), RelayServer::start());
@@ -281,6 +283,7 @@ fn a_pairing_ends_in_time_and_an_answer_to_another_is_refused() {
     assert!(!home.root().join(".happy/access.key").exists());
 }
 
+/// Covers: R3.7
 #[test]
 fn the_status_tells_what_can_be_read_and_why_not() {
     let (home, server) = paired();
@@ -340,6 +343,7 @@ fn the_status_tells_what_can_be_read_and_why_not() {
     assert_eq!(run(1), [] as [Value; 0]);
 }
 
+/// Covers: R1.2, R2.5, R5.5, R9.8
 #[test]
 fn messages_go_both_ways_and_only_sealed() {
     let (home, server) = paired();
@@ -405,6 +409,7 @@ fn messages_go_both_ways_and_only_sealed() {
     });
 }
 
+/// Covers: R5.8
 #[test]
 fn values_are_changed_and_what_is_not_named_stays() {
     let (home, server) = paired();
@@ -427,6 +432,7 @@ fn values_are_changed_and_what_is_not_named_stays() {
     assert_eq!(running.stop().0, Some(0));
 }
 
+/// Covers: R2.18, R2.19, R2.21, R6.6, R9.10c
 #[test]
 fn calls_are_served_only_when_allowed_and_permissions_are_asked_here() {
     let (home, server) = paired();
@@ -483,6 +489,7 @@ fn calls_are_served_only_when_allowed_and_permissions_are_asked_here() {
     assert_eq!(running.stop().0, Some(0));
 }
 
+/// Covers: R9.10c
 #[test]
 fn bash_runs_when_it_is_spelled_out_and_is_logged() {
     let (home, server) = paired();
@@ -512,6 +519,7 @@ fn bash_runs_when_it_is_spelled_out_and_is_logged() {
     assert!(errors.contains("echo $((6*7))"), "{errors}");
 }
 
+/// Covers: R3.9, R3.10, R9.1a, R9.1b, R9.2c, R9.2e
 #[test]
 fn an_outage_loses_duplicates_and_reorders_nothing() {
     let (home, server) = paired();
@@ -548,6 +556,7 @@ fn an_outage_loses_duplicates_and_reorders_nothing() {
     assert_eq!(running.stop().0, Some(0));
 }
 
+/// Covers: R3.8, R9.1d, R9.1e
 #[test]
 fn an_old_server_gets_messages_by_its_socket() {
     let (home, server) = paired();
@@ -569,6 +578,7 @@ fn an_old_server_gets_messages_by_its_socket() {
     assert_eq!(running.stop().0, Some(0));
 }
 
+/// Covers: R9.5
 #[test]
 fn a_refused_token_ends_it_with_its_reason() {
     let (home, server) = paired();
@@ -584,6 +594,7 @@ fn a_refused_token_ends_it_with_its_reason() {
     server.with(|state| assert_eq!(state.joined, 0));
 }
 
+/// Covers: R9.9a, R9.9b
 #[test]
 fn the_key_of_a_session_is_made_once_and_taken_from_the_server() {
     let (home, server) = paired();
@@ -686,6 +697,7 @@ fn doctor_shows_what_others_left_open_and_mends_it() {
     assert_eq!(doctor(false).1, [] as [Value; 0]);
 }
 
+/// Covers: R1.1
 #[test]
 fn the_server_is_the_one_that_is_named() {
     let (home, server) = paired();

@@ -95,6 +95,7 @@ impl Joined {
     }
 }
 
+/// Covers: R9.12a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_open_connection_is_found_and_replaced() {
     let mut joined = join(|_| (), quick()).await;
@@ -109,6 +110,7 @@ async fn a_half_open_connection_is_found_and_replaced() {
     joined.connected().await;
 }
 
+/// Covers: R9.3b, R9.3c
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_that_is_never_acknowledged_has_an_outcome_and_frees_the_next() {
     let mut joined = join(
@@ -145,6 +147,7 @@ async fn an_update_that_is_never_acknowledged_has_an_outcome_and_frees_the_next(
     ));
 }
 
+/// Covers: R9.11
 #[tokio::test(flavor = "multi_thread")]
 async fn after_the_end_nothing_dials_and_nothing_is_left() {
     let mut joined = join(|_| (), Limits::DEFAULT).await;
@@ -172,6 +175,7 @@ async fn after_the_end_nothing_dials_and_nothing_is_left() {
     });
 }
 
+/// Covers: R9.12b
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registration_that_is_not_confirmed_is_said() {
     let silent = |server: &RelayServer| server.with(|state| state.faults.no_registrations = true);
@@ -185,6 +189,7 @@ async fn a_registration_that_is_not_confirmed_is_said() {
     assert_eq!(method.await, "permission");
 }
 
+/// Covers: R9.5
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_session_stops_sending_and_says_so() {
     let mut joined = join(|_| (), Limits::DEFAULT).await;
@@ -201,6 +206,7 @@ async fn a_deleted_session_stops_sending_and_says_so() {
     );
 }
 
+/// Covers: R9.7a
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_relay_makes_up_or_replays_reaches_nobody() {
     let mut joined = join(|_| (), Limits::DEFAULT).await;
@@ -241,6 +247,7 @@ async fn what_a_relay_makes_up_or_replays_reaches_nobody() {
     assert_eq!(numbers, expected);
 }
 
+/// Covers: R1.9, R9.1a, R9.4b
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_message_comes_through_and_a_thousand_are_in_order() {
     let mut joined = join(|_| (), Limits::DEFAULT).await;

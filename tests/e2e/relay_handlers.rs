@@ -106,6 +106,7 @@ fn blurred(answer: &Value, example: &Value) -> Value {
     }
 }
 
+/// Covers: R6.5
 #[tokio::test]
 async fn relay_vectors_common_handlers() {
     for rows in sections() {
@@ -130,6 +131,7 @@ async fn relay_vectors_common_handlers() {
     }
 }
 
+/// Covers: R9.10c
 #[tokio::test]
 async fn nothing_is_served_that_is_not_allowed_by_name() {
     let dir = directory();
@@ -146,6 +148,7 @@ async fn nothing_is_served_that_is_not_allowed_by_name() {
     assert!(!dir.path().join("x").exists());
 }
 
+/// Covers: R9.10a
 #[tokio::test]
 async fn no_path_leads_out() {
     let dir = directory();
@@ -237,6 +240,7 @@ async fn tools_take_no_argument_that_reads_or_runs_something_else() {
     }
 }
 
+/// Covers: R9.10b
 #[tokio::test]
 async fn what_a_command_started_ends_with_it() {
     let dir = directory();
@@ -279,6 +283,7 @@ fn is_running(proc: &str) -> bool {
     stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
+/// Covers: R9.10b
 #[tokio::test]
 async fn everything_is_bounded() {
     let dir = directory();

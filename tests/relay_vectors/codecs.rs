@@ -9,6 +9,7 @@ use hallway_core::relay::{base64, delays, engineio};
 use crate::js::Js;
 use crate::shared;
 
+/// Covers: R4.1, R4.2
 #[test]
 fn relay_vectors_base64() {
     shared("base64", |section| {
@@ -27,6 +28,7 @@ fn relay_vectors_base64() {
     });
 }
 
+/// Covers: R1.3, R1.15, R1.22
 #[test]
 fn relay_vectors_socketio_encode() {
     shared("socketio", |section| {
@@ -56,6 +58,7 @@ fn relay_vectors_socketio_encode() {
     });
 }
 
+/// Covers: R1.15, R1.19, R1.20, R1.21, R1.22
 #[test]
 fn relay_vectors_socketio_decode() {
     shared("socketio", |section| {
@@ -157,6 +160,7 @@ fn compare(packet: &Packet<'_>, expected: &Js, id: Option<&str>, data: Option<&s
     );
 }
 
+/// Covers: R1.25
 #[test]
 fn relay_vectors_reconnection_delays() {
     shared("reconnectionDelays", |section| {
@@ -175,6 +179,7 @@ fn relay_vectors_reconnection_delays() {
     });
 }
 
+/// Covers: R6.1
 #[test]
 fn relay_vectors_retry_delays() {
     shared("backoffMaxDelayMs", |section| {

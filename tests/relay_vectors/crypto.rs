@@ -28,6 +28,7 @@ pub(crate) fn nonce(bytes: &[u8]) -> Nonce {
     Nonce::from_entropy(entropy)
 }
 
+/// Covers: R4.7
 #[test]
 fn relay_vectors_key_tree() {
     shared("deriveKey", |section| {
@@ -62,6 +63,7 @@ fn relay_vectors_key_tree() {
     });
 }
 
+/// Covers: R4.7
 #[test]
 fn relay_vectors_content_key_pair() {
     shared("contentKeyPair", |section| {
@@ -80,6 +82,7 @@ fn relay_vectors_content_key_pair() {
     });
 }
 
+/// Covers: R4.3, R4.4, R4.5
 #[test]
 fn relay_vectors_encrypt() {
     generation("encrypt", |section, source| {
@@ -123,6 +126,7 @@ pub(crate) fn no_value(result: &Js) -> bool {
     result.get("throws").is_some() || result.get("value").is_none_or(Js::is_null)
 }
 
+/// Covers: R4.4, R4.5
 #[test]
 fn relay_vectors_decrypt_failures() {
     generation("decryptFailures", |section, _| {
@@ -155,6 +159,7 @@ fn relay_vectors_decrypt_failures() {
     });
 }
 
+/// Covers: R4.6
 #[test]
 fn relay_vectors_data_key_wrap() {
     generation("dataKeyWrap", |section, source| {
@@ -237,6 +242,7 @@ fn reseal(bundle: &[u8], plain: &[u8], recipient: &BoxKeyPair, section: &Js) {
     assert_eq!(*open_bundle(recipient, &ours).expect("ours"), plain);
 }
 
+/// Covers: R3.3, R3.5
 #[test]
 fn relay_vectors_pairing() {
     generation("pairing", |section, source| {
@@ -293,6 +299,7 @@ fn check_response(response: &Js, answer: &Answer, plain: &[u8], pair: &BoxKeyPai
     reseal(&base64::decode(&ours), plain, pair, &Js::read("{}"));
 }
 
+/// Covers: R3.1
 #[test]
 fn relay_vectors_auth() {
     generation("auth", |section, _| {

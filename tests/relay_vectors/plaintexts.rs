@@ -20,6 +20,7 @@ const MODES: &[&str] = &[
     "yolo",
 ];
 
+/// Covers: R5.1
 #[test]
 fn relay_vectors_user_message_schema() {
     generation("userMessageSchema", |section, source| {
@@ -52,6 +53,7 @@ fn relay_vectors_user_message_schema() {
     });
 }
 
+/// Covers: R5.6
 #[test]
 fn relay_vectors_raw_json_lines_schema() {
     generation("rawJSONLinesSchema", |section, source| {

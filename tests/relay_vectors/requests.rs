@@ -22,6 +22,7 @@ fn call(method: &str, params: &str) -> Option<String> {
     })
 }
 
+/// Covers: R2.16, R2.18, R2.19, R2.20, R2.21, R2.22
 #[test]
 fn relay_vectors_rpc() {
     generation("rpc", |section, source| {
@@ -90,6 +91,7 @@ fn deviates(refusal: Refusal, expected: &Js) -> bool {
     }
 }
 
+/// Covers: R6.4
 #[test]
 fn relay_vectors_validate_path() {
     generation("validatePath", |section, _| {
@@ -106,6 +108,7 @@ fn relay_vectors_validate_path() {
 
 /// The rule for paths, on every row that names one. What the methods do with files and
 /// processes is checked where they are: in the shell.
+/// Covers: R6.4
 #[test]
 fn relay_vectors_common_handlers_deny_what_is_outside() {
     const METHODS: &[&str] = &[

@@ -21,6 +21,7 @@ fn raw(js: &Js) -> Raw<'_> {
     Raw::parse(&js.raw).expect("JSON")
 }
 
+/// Covers: R2.1, R2.2, R2.4, R2.5, R2.6, R2.7, R5.2, R5.3, R5.4, R5.5, R5.7, R5.8
 #[test]
 fn relay_vectors_client_sends() {
     generation("clientSends", |section, _| {

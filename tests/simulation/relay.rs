@@ -4,6 +4,7 @@ use hallway_tests::sim_relay::{Flaw, run};
 
 use crate::runs;
 
+/// Covers: R9.1a, R9.1b, R9.2a, R9.2c, R9.2e, R9.2f, R9.3b
 #[test]
 fn nothing_is_lost_repeated_or_out_of_order_either_way() {
     runs::many(run, "relay::nothing");

@@ -67,6 +67,7 @@ const fn sextet(byte: u8) -> Option<u8> {
 mod tests {
     use super::*;
 
+    /// Covers: R4.1
     #[test]
     fn strict_and_lenient_agree_on_what_is_written() {
         for length in 0..100_u8 {
@@ -92,6 +93,7 @@ mod tests {
         );
     }
 
+    /// Covers: R4.2
     #[test]
     fn what_is_not_base64_is_skipped() {
         // Bits behind the last whole byte are dropped, whatever they are.

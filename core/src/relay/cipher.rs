@@ -397,6 +397,7 @@ mod tests {
         assert_eq!(data.open(&[0; 29]), Err(OpenError::Forged));
     }
 
+    /// Covers: R4.3
     #[test]
     fn text_is_decoded_as_the_reference_does() {
         for cipher in ciphers() {
@@ -420,6 +421,7 @@ mod tests {
         }
     }
 
+    /// Covers: R4.6, R4.8
     #[test]
     fn bundles_and_blobs_are_opened_by_their_owner_alone() {
         let pair = |byte| BoxKeyPair::from_secret(&[byte; 32]);

@@ -371,6 +371,7 @@ mod tests {
         delivered
     }
 
+    /// Covers: R2.14, R9.2a, R9.2d, R9.2e
     #[test]
     fn what_is_next_is_delivered_and_a_gap_is_fetched() {
         let mut cursor = Cursor::new(&Limits::DEFAULT, 5, 0);
@@ -390,6 +391,7 @@ mod tests {
         assert_eq!(cursor.poll_timeout(), None);
     }
 
+    /// Covers: R9.2b
     #[test]
     fn our_own_never_hide_what_came_before_them() {
         let mut cursor = Cursor::new(&Limits::DEFAULT, 0, 0);
@@ -406,6 +408,7 @@ mod tests {
         assert_eq!(cursor.last(), 7);
     }
 
+    /// Covers: R9.2c
     #[test]
     fn a_connection_wants_a_fetch_and_one_that_runs_is_repeated() {
         let mut cursor = Cursor::new(&Limits::DEFAULT, 0, 0);

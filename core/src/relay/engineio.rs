@@ -191,6 +191,7 @@ mod tests {
 
     const LIVE: &str = r#"0{"sid":"s","upgrades":[],"pingInterval":15000,"pingTimeout":45000,"maxPayload":1000000}"#;
 
+    /// Covers: R1.4
     #[test]
     fn the_handshake_of_the_live_server_is_read() {
         let packet = Packet::decode(LIVE).unwrap();
@@ -231,6 +232,7 @@ mod tests {
         }
     }
 
+    /// Covers: R1.3, R1.10
     #[test]
     fn every_type_round_trips_and_others_are_refused() {
         for (frame, packet) in [

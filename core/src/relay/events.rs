@@ -86,6 +86,7 @@ pub fn rpc_method(scope: &str, method: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Covers: R2.1, R2.2, R2.4, R2.5, R2.6, R2.9
     #[test]
     fn payloads_are_those_of_the_table() {
         let now = UnixTime::from_millis(5).unwrap();

@@ -134,6 +134,7 @@ impl LimitsBuilder {
 mod tests {
     use super::*;
 
+    /// Covers: R9.1c
     #[test]
     fn the_defaults_are_allowed_and_bounded() {
         assert_eq!(Limits::builder().build(), Ok(Limits::DEFAULT));

@@ -108,6 +108,7 @@ mod tests {
         base64::encode(&seal_bundle(pair(1).public(), pair(2), nonce, plain).unwrap())
     }
 
+    /// Covers: R3.3
     #[test]
     fn answers_reach_the_terminal_that_asked_and_no_other() {
         let secret = AccountSecret::from_bytes(&[7; 32]);
@@ -148,6 +149,7 @@ mod tests {
         assert_eq!(answer.seal(weak, pair(2), nonce), Err(SealError::WeakKey));
     }
 
+    /// Covers: R3.5, R4.1
     #[test]
     fn urls_have_the_key_unpadded() {
         let key = PublicKey::from_bytes([0xfb; 32]);

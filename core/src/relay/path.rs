@@ -63,6 +63,7 @@ mod tests {
     use super::*;
     use alloc::format;
 
+    /// Covers: R6.4
     #[test]
     fn paths_are_relative_to_the_directory() {
         for (directory, path, inside) in [

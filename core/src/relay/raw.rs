@@ -433,6 +433,7 @@ mod tests {
         }
     }
 
+    /// Covers: R4.3
     #[test]
     fn lone_surrogates_survive_and_are_shown_as_replaced() {
         for (raw, shown) in [

@@ -101,6 +101,7 @@ mod tests {
         Request::parse(Raw::parse(text).unwrap()).unwrap()
     }
 
+    /// Covers: R2.16
     #[test]
     fn methods_are_those_of_the_scope() {
         for (method, expected) in [
@@ -122,6 +123,7 @@ mod tests {
         }
     }
 
+    /// Covers: R2.21
     #[test]
     fn parameters_are_opened_or_the_caller_is_told_why_not() {
         let cipher = Cipher::DataKey(DataKey::from_bytes(&[1; 32]));

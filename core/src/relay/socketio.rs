@@ -331,6 +331,7 @@ mod tests {
         Packet::decode(text).unwrap_or_else(|violation| panic!("{text}: {violation}"))
     }
 
+    /// Covers: R1.15
     #[test]
     fn events_keep_their_values_raw() {
         let packet = decoded(r#"213["update",{"a":"\ud800","b":1e999},{}]"#);
@@ -369,6 +370,7 @@ mod tests {
         );
     }
 
+    /// Covers: R1.19
     #[test]
     fn names_of_the_library_are_refused_both_ways_however_escaped() {
         for name in RESERVED_NAMES {

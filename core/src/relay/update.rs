@@ -227,6 +227,7 @@ mod tests {
         Raw::parse(text).unwrap_or_else(|| panic!("not JSON: {text}"))
     }
 
+    /// Covers: R2.10, R2.11, R9.8
     #[test]
     fn updates_are_read_by_their_kind_and_others_kept() {
         let text = r#"{"id":"u","seq":9,"body":{"t":"new-message","sid":"S","message":{"id":"m","seq":3,"content":{"t":"encrypted","c":"x"},"localId":null,"createdAt":1}},"createdAt":5}"#;
@@ -282,6 +283,7 @@ mod tests {
         assert_eq!(plain.unwrap().sealed(), None);
     }
 
+    /// Covers: R2.15, R9.8
     #[test]
     fn what_is_ephemeral_is_read_by_its_type_and_others_kept() {
         for text in [

@@ -6,6 +6,7 @@ use hallway_core::relay::link::{Ignored, Status};
 
 use super::*;
 
+/// Covers: R9.2e
 #[test]
 fn a_replayed_message_is_told_from_a_new_one() {
     let mut driven = Driven::open();
@@ -31,6 +32,7 @@ fn a_replayed_message_is_told_from_a_new_one() {
     ));
 }
 
+/// Covers: R9.2a, R9.2e
 #[test]
 fn messages_out_of_order_are_put_in_order() {
     let mut driven = Driven::open();
@@ -53,6 +55,7 @@ fn messages_out_of_order_are_put_in_order() {
 }
 
 /// Another session's ciphertext under our number, and ours under another's key.
+/// Covers: R9.7a
 #[test]
 fn ciphertexts_of_other_sessions_are_forged() {
     let mut driven = Driven::open();
@@ -75,6 +78,7 @@ fn ciphertexts_of_other_sessions_are_forged() {
     assert_eq!(driven.client.cursor(), 1);
 }
 
+/// Covers: R9.7a
 #[test]
 fn truncated_ciphertexts_and_bodies_are_refused() {
     let nonce = Nonce::from_entropy([3; 24]);
@@ -158,6 +162,7 @@ fn endless_pages_and_withheld_messages_end() {
     }
 }
 
+/// Covers: R1.17
 #[test]
 fn acknowledgements_twice_never_or_of_nothing() {
     use hallway_core::relay::client::Target;
@@ -192,6 +197,7 @@ fn acknowledgements_twice_never_or_of_nothing() {
     }
 }
 
+/// Covers: R9.6b
 #[test]
 fn a_flood_takes_no_memory() {
     let limits = Limits::builder()
@@ -229,6 +235,7 @@ fn a_flood_takes_no_memory() {
     assert!(driven.fetches.len() <= 1);
 }
 
+/// Covers: R2.18, R2.21
 #[test]
 fn no_plaintext_leaves() {
     let mut driven = Driven::open();

@@ -29,6 +29,7 @@ fn answered(frame: &str) -> String {
     opened(sealed.trim_end_matches("\"]"))
 }
 
+/// Covers: R2.9, R2.17, R9.12b, R9.12c
 #[test]
 fn s12_registrations_are_confirmed_on_every_connection() {
     let mut driven = serving();
@@ -68,6 +69,7 @@ fn s12_registrations_are_confirmed_on_every_connection() {
     );
 }
 
+/// Covers: R2.9, R9.12b
 #[test]
 fn s12_a_registration_without_an_answer_is_repeated_and_reported() {
     let mut driven = serving();
@@ -102,6 +104,7 @@ fn s12_a_registration_without_an_answer_is_repeated_and_reported() {
     assert!(driven.receive(registered).is_some());
 }
 
+/// Covers: R2.18
 #[test]
 fn calls_are_opened_and_answered_once() {
     let mut driven = serving();
@@ -131,6 +134,7 @@ fn calls_are_opened_and_answered_once() {
     assert_eq!(driven.frames(), [""; 0]);
 }
 
+/// Covers: R9.4c
 #[test]
 fn s7_a_result_that_is_too_long_is_answered_by_an_error() {
     let mut driven = serving();
@@ -158,6 +162,7 @@ fn s7_a_result_that_is_too_long_is_answered_by_an_error() {
     assert!(length > 99_900 && length <= 100_000, "{length}");
 }
 
+/// Covers: R2.9, R2.16, R2.19, R2.21
 #[test]
 fn what_is_not_served_is_refused_before_it_is_opened() {
     let mut driven = serving();

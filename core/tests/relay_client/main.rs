@@ -319,6 +319,7 @@ fn emitted(frame: &str) -> (String, serde_json::Value, Option<u64>) {
     (name, list[1].clone(), frame[2..at].parse().ok())
 }
 
+/// Covers: R9.6b
 #[test]
 fn memory_is_bounded_by_the_limits() {
     assert!(Limits::DEFAULT.worst_case_bytes() < 160 << 20);

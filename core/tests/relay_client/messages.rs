@@ -7,6 +7,7 @@ use hallway_core::relay::raw::Text;
 
 use super::*;
 
+/// Covers: R2.2, R2.7, R5.4
 #[test]
 fn s1_claude_messages_wait_with_what_follows_from_them() {
     let mut driven = Driven::new();
@@ -62,6 +63,7 @@ fn s1_claude_messages_wait_with_what_follows_from_them() {
     assert_eq!(driven.frames(), [""; 0]);
 }
 
+/// Covers: R2.8
 #[test]
 fn a_report_of_usage_that_is_refused_is_told() {
     for (answer, told) in [
@@ -92,6 +94,7 @@ fn a_report_of_usage_that_is_refused_is_told() {
     }
 }
 
+/// Covers: R5.4
 #[test]
 fn s1_a_title_outlives_every_outage() {
     let mut driven = Driven::new();
@@ -118,6 +121,7 @@ fn s1_a_title_outlives_every_outage() {
     }
 }
 
+/// Covers: R2.13, R3.9, R9.2c, R9.2e
 #[test]
 fn s2_messages_sent_while_away_are_fetched() {
     let mut driven = Driven::open();
@@ -141,6 +145,7 @@ fn s2_messages_sent_while_away_are_fetched() {
     }
 }
 
+/// Covers: R2.14, R9.2a, R9.2c, R9.2d
 #[test]
 fn s2_gaps_are_fetched_in_pages_and_in_order() {
     let mut driven = Driven::open();
@@ -161,6 +166,7 @@ fn s2_gaps_are_fetched_in_pages_and_in_order() {
     assert_eq!(driven.fetches, []);
 }
 
+/// Covers: R9.1b
 #[test]
 fn s3_a_lost_post_is_repeated_word_for_word() {
     let mut driven = Driven::open();
@@ -197,6 +203,7 @@ fn s3_a_lost_post_is_repeated_word_for_word() {
     assert_eq!(driven.client.unsent(), 0);
 }
 
+/// Covers: R9.2a, R9.6b
 #[test]
 fn s9_before_the_first_listener_nothing_is_lost_and_nothing_is_kept() {
     let mut driven = Driven::with(Limits::builder(), 0);
@@ -218,6 +225,7 @@ fn s9_before_the_first_listener_nothing_is_lost_and_nothing_is_kept() {
     assert_eq!(driven.client.cursor(), 50);
 }
 
+/// Covers: R9.7a
 #[test]
 fn s10_what_cannot_be_opened_is_said_and_never_data() {
     let mut driven = Driven::open();
@@ -271,6 +279,7 @@ fn s11_every_message_has_its_outcome() {
     assert_eq!(driven.store(2), []);
 }
 
+/// Covers: R9.8
 #[test]
 fn s12_what_is_not_known_is_delivered_as_it_is() {
     let mut driven = Driven::open();
@@ -303,6 +312,7 @@ fn s12_what_is_not_known_is_delivered_as_it_is() {
 }
 
 /// The data key of an existing session comes from the server's field, and its messages open.
+/// Covers: R9.9a
 #[test]
 fn s13_the_key_of_an_existing_session_is_unwrapped() {
     use hallway_core::relay::cipher::{unwrap_data_key, wrap_data_key};
@@ -324,6 +334,7 @@ fn s13_the_key_of_an_existing_session_is_unwrapped() {
 }
 
 /// A post of ours that is numbered beyond a message that was not seen.
+/// Covers: R9.2a, R9.2b
 #[test]
 fn l1_own_posts_never_hide_messages_of_others() {
     let mut driven = Driven::open();
@@ -347,6 +358,7 @@ fn l1_own_posts_never_hide_messages_of_others() {
     assert_eq!(driven.client.cursor(), 6);
 }
 
+/// Covers: R3.10, R9.1a, R9.1c
 #[test]
 fn l2_more_than_a_batch_is_sent_in_order() {
     let mut driven = Driven::open();
@@ -369,6 +381,7 @@ fn l2_more_than_a_batch_is_sent_in_order() {
     assert_eq!(driven.client.cursor(), 251);
 }
 
+/// Covers: R9.5
 #[test]
 fn l3_failures_that_do_not_pass_are_not_repeated_for_ever() {
     for failure in [HttpFailure::Unauthorized, HttpFailure::SessionGone] {
@@ -417,6 +430,7 @@ fn l3_failures_that_do_not_pass_are_not_repeated_for_ever() {
     }
 }
 
+/// Covers: R9.1a, R9.6b
 #[test]
 fn l3_what_waits_is_bounded_and_says_so() {
     let limits = Limits::builder().max_outbox_messages(2);
@@ -462,6 +476,7 @@ fn l3_a_page_that_is_too_long_is_fetched_in_parts() {
     }
 }
 
+/// Covers: R9.11
 #[test]
 fn l4_after_close_there_is_nothing_left() {
     let mut driven = Driven::open();
@@ -500,6 +515,7 @@ fn l4_after_close_there_is_nothing_left() {
     assert_eq!(driven.client.register("bash"), Err(SendError::Ended));
 }
 
+/// Covers: R3.12
 #[test]
 fn l7_own_messages_are_not_delivered_to_us() {
     let mut driven = Driven::open();
@@ -516,6 +532,7 @@ fn l7_own_messages_are_not_delivered_to_us() {
     assert_eq!(driven.fetches, []);
 }
 
+/// Covers: R9.2f
 #[test]
 fn l9_a_new_process_starts_where_the_last_one_was() {
     let mut driven = Driven::with(Limits::builder(), 7);
@@ -532,6 +549,7 @@ fn l9_a_new_process_starts_where_the_last_one_was() {
     assert!(matches!(&events[0], Event::MessageReceived(message) if message.seq == 8));
 }
 
+/// Covers: R5.2
 #[test]
 fn all_senders_send_their_shape() {
     let mut driven = Driven::open();
@@ -566,6 +584,7 @@ fn all_senders_send_their_shape() {
     );
 }
 
+/// Covers: R2.6
 #[test]
 fn the_end_of_a_session_is_told_after_everything_else() {
     let mut driven = Driven::open();
@@ -592,6 +611,7 @@ fn the_end_of_a_session_is_told_after_everything_else() {
     assert_eq!(driven.client.status(), Status::Closed(reason));
 }
 
+/// Covers: R2.5, R9.6a
 #[test]
 fn s8_signs_of_life_are_dropped_and_not_kept() {
     let mut driven = Driven::new();

@@ -40,6 +40,7 @@ fn own(seq: u64, id: &str) -> String {
     row(seq, "AAAA", Some(id))
 }
 
+/// Covers: R3.8, R9.1e
 #[test]
 fn messages_are_stored_only_when_they_are_seen_back() {
     let mut driven = fallen_back(&["a", "b"]);
@@ -61,6 +62,7 @@ fn messages_are_stored_only_when_they_are_seen_back() {
     assert_eq!(driven.posts, []);
 }
 
+/// Covers: R9.1a, R9.1e
 #[test]
 fn s3_what_is_not_seen_back_is_sent_again_in_order() {
     let mut driven = fallen_back(&["a", "b"]);
@@ -136,6 +138,7 @@ fn s7_a_message_longer_than_a_frame_is_dropped_and_said() {
     assert_eq!(emitted_ids(&mut driven), ["b"]);
 }
 
+/// Covers: R9.1d
 #[test]
 fn what_was_asked_of_the_durable_route_is_not_taken_for_the_other() {
     let mut driven = Driven::open();
@@ -170,6 +173,7 @@ fn what_was_asked_of_the_durable_route_is_not_taken_for_the_other() {
     assert!(driven.now.since(began) < SECOND);
 }
 
+/// Covers: R3.8
 #[test]
 fn a_history_that_is_too_short_is_said() {
     let mut driven = Driven::open();

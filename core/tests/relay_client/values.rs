@@ -32,6 +32,7 @@ fn request(driven: &mut Driven, target: Target) {
 }
 
 /// A session that was deleted: nothing is acknowledged, and nothing waits behind it for ever.
+/// Covers: R9.3a, R9.3b, R9.3c
 #[test]
 fn s5_an_update_without_an_answer_times_out_and_the_next_begins() {
     let mut driven = Driven::open();
@@ -55,6 +56,7 @@ fn s5_an_update_without_an_answer_times_out_and_the_next_begins() {
     assert_eq!(driven.merges.len(), 1, "the next one");
 }
 
+/// Covers: R1.21, R2.2, R9.3b
 #[test]
 fn s6_an_error_is_told() {
     for answer in [
@@ -77,6 +79,7 @@ fn s6_an_error_is_told() {
     assert_eq!(outcomes(&mut driven), [Outcome::Rejected]);
 }
 
+/// Covers: R2.2, R6.2, R9.3b
 #[test]
 fn conflicts_are_merged_on_what_is_there() {
     let mut driven = Driven::open();
@@ -104,6 +107,7 @@ fn conflicts_are_merged_on_what_is_there() {
     assert_eq!(value.raw().as_str(), r#"{"theirs":11}"#);
 }
 
+/// Covers: R9.7b
 #[test]
 fn s10_metadata_that_cannot_be_read_are_never_written() {
     let mut driven = Driven::with_metadata(Limits::builder(), 0, "\"AAAA\"");
@@ -129,6 +133,7 @@ fn s10_metadata_that_cannot_be_read_are_never_written() {
     assert_eq!(driven.frames(), [""; 0]);
 }
 
+/// Covers: R2.11, R6.3
 #[test]
 fn values_are_those_of_the_newest_version() {
     let mut driven = Driven::open();
@@ -165,6 +170,7 @@ fn values_are_those_of_the_newest_version() {
     assert_eq!(driven.client.value(Target::Metadata).1, 5);
 }
 
+/// Covers: R2.4
 #[test]
 fn the_agent_state_may_be_cleared_and_the_metadata_not() {
     let mut driven = Driven::open();
@@ -198,6 +204,7 @@ fn the_agent_state_may_be_cleared_and_the_metadata_not() {
     }
 }
 
+/// Covers: R9.4a
 #[test]
 fn a_value_longer_than_a_frame_is_refused_before_it_is_sent() {
     let mut driven = Driven::open();
@@ -245,6 +252,7 @@ fn a_value_longer_than_ours_may_be_is_not_kept() {
     assert!(!format!("{:?}", driven.client).contains("xxxx"));
 }
 
+/// Covers: R2.12, R9.3b
 #[test]
 fn a_session_that_is_gone_ends_every_update() {
     let mut driven = Driven::open();

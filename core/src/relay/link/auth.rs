@@ -89,6 +89,7 @@ mod tests {
     use super::*;
     use alloc::format;
 
+    /// Covers: R1.28
     #[test]
     fn it_says_who_it_is_and_shows_no_token() {
         let token = Token::parse("to\"ken").unwrap();

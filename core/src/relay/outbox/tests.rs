@@ -32,6 +32,7 @@ fn stored(outbox: &mut Outbox, id: BatchId, answer: &str) -> Result<usize, Inval
     outbox.handle_stored(id, raw, at(1)).map(|list| list.len())
 }
 
+/// Covers: R3.10, R9.1a, R9.1c
 #[test]
 fn messages_go_in_order_and_in_batches() {
     let mut outbox = outbox(6);
@@ -60,6 +61,7 @@ fn messages_go_in_order_and_in_batches() {
     assert_eq!(outbox.len(), 1);
 }
 
+/// Covers: R9.1a
 #[test]
 fn bounds_hold_at_push() {
     let mut outbox = outbox(8);

@@ -162,6 +162,7 @@ mod tests {
         UnixTime::from_millis(millis).unwrap()
     }
 
+    /// Covers: R5.8
     #[test]
     fn what_is_not_set_stays_as_it_was_written() {
         let mut doc = document(r#"{"a":1e999,"\ud800":"\udc00", "b":[ 1 ],"a":2}"#);
@@ -191,6 +192,7 @@ mod tests {
         );
     }
 
+    /// Covers: R5.9
     #[test]
     fn requests_move_when_they_end() {
         let mut doc = Document::default();

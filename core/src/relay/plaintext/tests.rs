@@ -8,6 +8,7 @@ fn raw(text: &str) -> Raw<'_> {
     Raw::parse(text).unwrap_or_else(|| panic!("not JSON: {text}"))
 }
 
+/// Covers: R5.1, R5.10
 #[test]
 fn messages_are_read_by_their_role() {
     let user = r#"{"role":"user","content":{"type":"text","text":"\ud800"},"localKey":"k","meta":{"permissionMode":"of a later day","model":null,"allowedTools":["a","b"],"disallowedTools":[]}}"#;
@@ -37,6 +38,7 @@ fn messages_are_read_by_their_role() {
     );
 }
 
+/// Covers: R9.8
 #[test]
 fn what_is_of_no_known_shape_is_kept_as_it_is() {
     for text in [
@@ -68,6 +70,7 @@ fn what_is_of_no_known_shape_is_kept_as_it_is() {
 }
 
 /// Each kind with all of its members, and then without each that is required.
+/// Covers: R5.5
 #[test]
 fn every_kind_of_acp_data_is_typed() {
     for (members, required) in [
@@ -118,6 +121,7 @@ fn every_kind_of_acp_data_is_typed() {
     }
 }
 
+/// Covers: R5.2
 #[test]
 fn events_of_a_session_have_no_meta() {
     for (data, json) in [
@@ -150,6 +154,7 @@ fn events_of_a_session_have_no_meta() {
     }
 }
 
+/// Covers: R5.3, R5.4
 #[test]
 fn lines_of_claude_are_sent_with_what_follows_from_them() {
     let sent = |text| {
@@ -208,6 +213,7 @@ fn lines_of_claude_are_sent_with_what_follows_from_them() {
     }
 }
 
+/// Covers: R5.6
 #[test]
 fn lines_of_claude_are_typed_and_bad_usage_spoils_nothing_else() {
     let text =

@@ -25,6 +25,7 @@ fn outcomes(versioned: &mut Versioned) -> Vec<Outcome> {
         .collect()
 }
 
+/// Covers: R1.23, R6.2
 #[test]
 fn updates_are_written_one_at_a_time_and_in_order() {
     let mut versioned = connected();
@@ -55,6 +56,7 @@ fn updates_are_written_one_at_a_time_and_in_order() {
     assert_eq!(versioned.poll_timeout(), None);
 }
 
+/// Covers: R2.3, R6.2, R6.3
 #[test]
 fn conflicts_are_merged_on_the_newer_value_and_end() {
     let mut versioned = connected();
@@ -80,6 +82,7 @@ fn conflicts_are_merged_on_the_newer_value_and_end() {
     assert!(versioned.next_attempt(at(0)).unwrap().number > attempt.number);
 }
 
+/// Covers: R9.3a, R9.3c
 #[test]
 fn every_wait_ends() {
     let mut versioned = connected();
@@ -108,6 +111,7 @@ fn every_wait_ends() {
     assert_eq!((versioned.version(), versioned.value()), (9, &Value::Null));
 }
 
+/// Covers: R9.3c
 #[test]
 fn a_refusal_releases_the_next_and_a_disconnect_repeats() {
     let mut versioned = connected();
@@ -131,6 +135,7 @@ fn a_refusal_releases_the_next_and_a_disconnect_repeats() {
     );
 }
 
+/// Covers: R9.7b
 #[test]
 fn what_cannot_be_read_is_not_written_over() {
     let mut versioned = connected();
@@ -155,6 +160,7 @@ fn what_cannot_be_read_is_not_written_over() {
     assert_eq!(versioned.version(), 5);
 }
 
+/// Covers: R2.2
 #[test]
 fn answers_are_read_or_are_errors() {
     let cipher = Cipher::DataKey(DataKey::from_bytes(&[1; 32]));
@@ -194,6 +200,7 @@ fn answers_are_read_or_are_errors() {
     }
 }
 
+/// Covers: R9.3b
 #[test]
 fn an_end_is_an_end_for_all() {
     for (gone, outcome) in [(true, Outcome::SessionGone), (false, Outcome::Closed)] {

@@ -307,6 +307,7 @@ mod tests {
         base64::encode(&[byte; 32])
     }
 
+    /// Covers: R4.9
     #[test]
     fn both_variants_are_read_as_others_wrote_them() {
         let legacy = parse(&format!(
@@ -391,6 +392,7 @@ mod tests {
         );
     }
 
+    /// Covers: R4.10
     #[test]
     fn what_others_left_open_is_read_and_what_is_no_file_is_not() {
         let (dir, home) = home();

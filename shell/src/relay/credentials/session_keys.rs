@@ -105,6 +105,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
+    /// Covers: R9.9b
     #[test]
     fn keys_are_kept_private_by_server_and_tag() {
         let dir = tempfile::tempdir().unwrap();

@@ -141,6 +141,7 @@ mod tests {
         (dir, HappyHome::at(path))
     }
 
+    /// Covers: R4.12
     #[tokio::test]
     async fn the_machine_id_is_made_once_and_all_else_stays() {
         let (dir, home) = home();
@@ -176,6 +177,7 @@ mod tests {
         }
     }
 
+    /// Covers: R4.12
     #[tokio::test(start_paused = true)]
     async fn a_lock_is_waited_for_and_a_stale_one_replaced() {
         let (dir, home) = home();

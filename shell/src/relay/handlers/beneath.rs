@@ -97,6 +97,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
+    /// Covers: R9.10a
     #[test]
     fn only_what_is_below_without_links_is_opened_either_way() {
         let home = tempfile::tempdir().unwrap();

@@ -165,6 +165,7 @@ mod tests {
         }
     }
 
+    /// Covers: R3.13
     #[test]
     fn every_failure_has_its_class() {
         let route =
@@ -259,6 +260,7 @@ mod tests {
         }
     }
 
+    /// Covers: R3.13
     #[test]
     fn words_are_quoted_and_short() {
         let long = format!(r#"{{"error":"{}"}}"#, "x\\n".repeat(1_000));

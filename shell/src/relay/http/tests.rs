@@ -59,6 +59,7 @@ const QUICK: Patience = Patience {
     attempts: 3,
 };
 
+/// Covers: R3.6, R3.15
 #[tokio::test]
 async fn a_request_is_what_the_server_expects() {
     let row = r#"{"session":{"id":"s1","seq":4,"metadata":"bQ==","metadataVersion":2,
@@ -106,6 +107,7 @@ async fn a_request_is_what_the_server_expects() {
     }
 }
 
+/// Covers: R3.11
 #[tokio::test]
 async fn machines_are_registered_and_listed() {
     let row = r#"{"id":"m1","metadata":"bQ==","metadataVersion":1,"daemonState":null,"daemonStateVersion":0,"active":true,"activeAt":5}"#;
@@ -142,6 +144,7 @@ async fn machines_are_registered_and_listed() {
     assert!(asked[1].starts_with("GET /base/v1/machines HTTP/1.1\r\n"));
 }
 
+/// Covers: R3.7
 #[tokio::test]
 async fn ids_cannot_lead_elsewhere() {
     let server = script(vec![answer(200, "{}")], QUICK).await;
@@ -153,6 +156,7 @@ async fn ids_cannot_lead_elsewhere() {
     assert_eq!(line, expected);
 }
 
+/// Covers: R3.7, R3.13
 #[tokio::test]
 async fn what_can_be_repeated_is_and_nothing_else() {
     let trouble = || answer(502, "<html>");
@@ -192,6 +196,7 @@ async fn what_can_be_repeated_is_and_nothing_else() {
     );
 }
 
+/// Covers: R3.14
 #[tokio::test]
 async fn every_attempt_has_a_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -214,6 +219,7 @@ async fn every_attempt_has_a_deadline() {
     assert!(matches!(error, HttpError::Unreachable { .. }), "{error}");
 }
 
+/// Covers: R3.2
 #[tokio::test]
 async fn a_pairing_is_asked_for_until_it_is_approved() {
     let pair = BoxKeyPair::from_secret(&[1; 32]);
@@ -258,6 +264,7 @@ async fn a_pairing_is_asked_for_until_it_is_approved() {
     assert!(asked[5].contains("Bearer tok"));
 }
 
+/// Covers: R3.1
 #[tokio::test]
 async fn the_account_is_shown_by_its_signature() {
     let server = script(vec![answer(200, r#"{"success":true,"token":"t"}"#)], QUICK).await;
@@ -273,6 +280,7 @@ async fn the_account_is_shown_by_its_signature() {
     assert_eq!(error, HttpError::Nonsense("token"));
 }
 
+/// Covers: R3.15
 #[test]
 fn the_secret_does_not_travel_in_the_clear() {
     let far = Http::new("http://example.com", &TransportOptions::default(), QUICK);
