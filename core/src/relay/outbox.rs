@@ -293,13 +293,16 @@ impl Outbox {
         failure: PostFailure,
         now: Instant,
     ) -> Option<Outcome> {
-        if !self.is_current(id) {
+        let State::Posting { posted, .. } = self.state else {
+            return None;
+        };
+        if id.0 != self.batch {
             return None;
         }
         match failure {
             PostFailure::Transient => self.fail(now, None),
             PostFailure::RetryAfter(span) => self.fail(now, Some(span)),
-            PostFailure::TooLarge => return self.split(),
+            PostFailure::TooLarge => return self.split(posted),
             PostFailure::Unauthorized => self.state = State::Stopped(StopReason::Unauthorized),
             PostFailure::SessionGone => self.state = State::Stopped(StopReason::SessionGone),
             PostFailure::NoRoute => self.state = State::Stopped(StopReason::NoRoute),
@@ -409,10 +412,7 @@ impl Outbox {
     }
 
     /// Half as many messages next time; one that is alone and too large is dropped.
-    fn split(&mut self) -> Option<Outcome> {
-        let State::Posting { posted, .. } = self.state else {
-            return None;
-        };
+    fn split(&mut self, posted: usize) -> Option<Outcome> {
         self.state = State::Idle;
         // What was seen meanwhile was in the post all the same.
         if posted > 1 {

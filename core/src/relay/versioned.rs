@@ -269,10 +269,14 @@ impl Versioned {
     }
 
     /// The merge of the attempt gives something that cannot be sent, as one longer than a frame
-    /// may be.
+    /// may be; or there is nothing to merge on, as the value cannot be read any more.
     pub fn handle_unsendable(&mut self, attempt: Attempt) {
         if self.is_current(attempt) {
-            self.finish(Outcome::Rejected);
+            self.finish(if self.value == Value::Unreadable {
+                Outcome::Unreadable
+            } else {
+                Outcome::Rejected
+            });
         }
     }
 
@@ -383,9 +387,9 @@ impl Versioned {
 
     /// The first update has its outcome; the next may begin.
     fn finish(&mut self, outcome: Outcome) {
-        if let Some(update) = self.updates.pop_front() {
-            self.outcomes.push_back((UpdateId(update.id), outcome));
-        }
+        let update = self.updates.pop_front();
+        let ended = update.map(|update| (UpdateId(update.id), outcome));
+        self.outcomes.extend(ended);
         self.state = State::Idle;
     }
 

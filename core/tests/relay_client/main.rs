@@ -3,6 +3,7 @@
 
 mod attacks;
 mod calls;
+mod facts;
 mod messages;
 mod old_server;
 mod values;

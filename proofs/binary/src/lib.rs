@@ -9,6 +9,8 @@
 extern crate alloc;
 
 mod integers;
+#[cfg(feature = "relay")]
+mod relay;
 mod surface;
 
 #[cfg(not(feature = "std"))]

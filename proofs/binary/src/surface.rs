@@ -33,7 +33,7 @@ use hallway_core::{
 };
 
 #[repr(transparent)]
-struct Root(*const ());
+pub(crate) struct Root(pub(crate) *const ());
 
 // SAFETY: never read.
 unsafe impl Sync for Root {}
@@ -47,7 +47,7 @@ macro_rules! roots {
 }
 
 /// Any hasher.
-struct Sum(u64);
+pub(crate) struct Sum(u64);
 
 impl Hasher for Sum {
     fn finish(&self) -> u64 {
@@ -70,6 +70,9 @@ fn inbox_pending(inbox: &Inbox, seen: Option<EntryId>, visit: fn(&Entry)) {
 fn canary(bytes: &[u8], at: usize) -> u8 {
     bytes[at]
 }
+
+#[cfg(feature = "relay")]
+pub(crate) use roots;
 
 roots! { HALLWAY_CANARY: canary }
 
@@ -226,6 +229,9 @@ macro_rules! derived {
         ),* }
     };
 }
+
+#[cfg(feature = "relay")]
+pub(crate) use derived;
 
 derived! { HALLWAY_DERIVED:
     Instant, UnixTime, Limits, LimitsBuilder, LimitsError, TokenError, Framer, FrameTooLong,

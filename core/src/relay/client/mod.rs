@@ -266,9 +266,6 @@ impl Client {
     /// The server has answered the post. Each message's outcome is an event. Changes
     /// [`Client::poll_timeout`].
     pub fn handle_posted(&mut self, id: BatchId, answer: Raw<'_>, now: Instant) {
-        if self.route != Route::Durable {
-            return;
-        }
         // An answer that is none has failed the post, which is repeated.
         let outcomes = self.outbox.handle_stored(id, answer, now);
         for outcome in outcomes.unwrap_or_default() {
@@ -283,7 +280,7 @@ impl Client {
         failure: HttpFailure,
         now: Instant,
     ) -> Option<Event<'static>> {
-        if self.outbox.posting() != Some(id) || self.route != Route::Durable {
+        if self.outbox.posting() != Some(id) {
             return None;
         }
         if let Some(outcome) = self.outbox.handle_failed(id, failure, now) {

@@ -404,9 +404,8 @@ impl Client {
             }
         }
         for local_id in too_large {
-            if let Some(outcome) = self.outbox.handle_too_large(&local_id) {
-                self.outcome(outcome);
-            }
+            let dropped = self.outbox.handle_too_large(&local_id);
+            self.outcomes.extend(dropped);
         }
         self.confirming = None;
         self.cursor.handle_connected();

@@ -1,7 +1,7 @@
 //! The two values of a session and their updates (relay.md §9.3, §9.7).
 
-use super::event::{Change, Event, Merge, SendError, Target};
-use super::{Client, Status};
+use super::Client;
+use super::event::{Change, Event, Merge, Target};
 use crate::relay::cipher::{Cipher, Nonce};
 use crate::relay::events;
 use crate::relay::limits::Limits;
@@ -136,20 +136,18 @@ impl Client {
             Some(change) => change,
             None => change(document),
         };
-        let document = match (change, target) {
-            (Change::Keep, _) => return self.slot_mut(target).versioned.handle_unchanged(attempt),
-            (Change::Write(document), _) => Some(document),
-            (Change::Clear, Target::AgentState) => None,
-            (Change::Clear, Target::Metadata) => {
-                return self.slot_mut(target).versioned.handle_unsendable(attempt);
-            }
+        let document = match change {
+            Change::Keep => return self.slot_mut(target).versioned.handle_unchanged(attempt),
+            Change::Write(document) => Some(document),
+            Change::Clear => None,
         };
         match self.write(target, attempt, document.as_ref(), nonce, now) {
-            Ok(asked) => self.slot_mut(target).asked = Some((asked, attempt)),
-            Err(_) => self.slot_mut(target).versioned.handle_unsendable(attempt),
+            Some(asked) => self.slot_mut(target).asked = Some((asked, attempt)),
+            None => self.slot_mut(target).versioned.handle_unsendable(attempt),
         }
     }
 
+    /// Sends the value; `None` when it cannot be sent.
     fn write(
         &mut self,
         target: Target,
@@ -157,17 +155,14 @@ impl Client {
         document: Option<&Document>,
         nonce: Nonce,
         now: Instant,
-    ) -> Result<Asked, SendError> {
-        if self.link.status() != Status::Open {
-            return Err(SendError::Ended);
-        }
+    ) -> Option<Asked> {
         let sealed = match document {
             Some(document) => {
                 let text = document.raw().as_str();
                 if text.len() > self.limits.max_value_bytes() {
-                    return Err(SendError::TooLong);
+                    return None;
                 }
-                Some(self.cipher.seal_text(nonce, text)?)
+                Some(self.cipher.seal_text(nonce, text).ok()?)
             }
             None => None,
         };
@@ -179,11 +174,11 @@ impl Client {
             (Target::Metadata, Some(sealed)) => {
                 events::update_metadata(&self.session, version, sealed)
             }
-            (Target::Metadata, None) => return Err(SendError::Ended),
+            (Target::Metadata, None) => return None,
         };
         let (name, _) = target.names();
         let payload = Raw::trusted(&payload);
-        Ok(self.link.emit_with_ack(name, Some(payload), now)?)
+        self.link.emit_with_ack(name, Some(payload), now).ok()
     }
 
     /// The next update whose turn it is, when there is room for it.

@@ -33,15 +33,20 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Takes a packet.
-    pub(super) fn push(&mut self, frame: Frame, limits: &Limits) -> Result<(), EmitError> {
-        let bytes = self.bytes.saturating_add(length(&frame));
+    /// Takes a packet: a frame of this kind.
+    pub(super) fn push(
+        &mut self,
+        text: Box<str>,
+        kind: fn(Box<str>) -> Frame,
+        limits: &Limits,
+    ) -> Result<(), EmitError> {
+        let bytes = self.bytes.saturating_add(text.len());
         if self.packets >= limits.max_queued_frames() || bytes > limits.max_queued_bytes() {
             return Err(EmitError::Full);
         }
         self.bytes = bytes;
         self.packets = self.packets.saturating_add(1);
-        self.frames.push_back(frame);
+        self.frames.push_back(kind(text));
         Ok(())
     }
 
@@ -64,25 +69,14 @@ impl Frames {
     }
 
     pub(super) fn pop(&mut self) {
-        if let Some(frame) = self.frames.pop_front()
-            && matches!(frame, Frame::Packet(_) | Frame::Volatile(_))
-        {
+        if let Some(Frame::Packet(text) | Frame::Volatile(text)) = self.frames.pop_front() {
             self.packets = self.packets.saturating_sub(1);
-            self.bytes = self.bytes.saturating_sub(length(&frame));
+            self.bytes = self.bytes.saturating_sub(text.len());
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.frames.len()
-    }
-}
-
-fn length(frame: &Frame) -> usize {
-    match frame {
-        Frame::Join => 0,
-        Frame::Pong(text) | Frame::Probe(text) | Frame::Packet(text) | Frame::Volatile(text) => {
-            text.len()
-        }
     }
 }
 

@@ -167,8 +167,12 @@ impl Link {
 
     /// The WebSocket of `epoch` is open. Changes [`Link::poll_timeout`].
     pub fn handle_opened(&mut self, epoch: Epoch) {
-        if self.is_dialing(epoch)
-            && let State::Dialing { deadline, .. } = self.state
+        if let State::Dialing {
+            epoch: dialled,
+            deadline,
+        } = self.state
+            && dialled == epoch
+            && self.actions.dial.is_none()
         {
             self.state = State::Opening { epoch, deadline };
         }

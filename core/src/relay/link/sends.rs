@@ -19,7 +19,7 @@ impl Link {
     /// [`EmitError`]; nothing is sent or kept.
     pub fn emit(&mut self, name: &str, argument: Option<Raw<'_>>) -> Result<(), EmitError> {
         let frame = self.frame(None, name, argument)?;
-        self.push(Frame::Packet(frame))
+        self.push(frame, Frame::Packet)
     }
 
     /// Sends an event that is worth nothing later: it is refused, too, while another one waits
@@ -37,7 +37,7 @@ impl Link {
         if self.frames.has_volatile() {
             return Err(EmitError::Full);
         }
-        self.push(Frame::Volatile(frame))
+        self.push(frame, Frame::Volatile)
     }
 
     /// Sends an event that the server is to acknowledge within
@@ -58,7 +58,7 @@ impl Link {
         if !self.acks.has_room(&self.limits) {
             return Err(EmitError::Full);
         }
-        self.push(Frame::Packet(frame))?;
+        self.push(frame, Frame::Packet)?;
         self.acks.take_id();
         self.acks.ask(id, now.after(self.limits.ack_timeout()));
         Ok(Asked(id))
@@ -75,7 +75,7 @@ impl Link {
         let mut frame = String::from("4");
         socketio::write_ack(&mut frame, id, argument);
         self.check_length(frame.len())?;
-        self.push(Frame::Packet(frame.into_boxed_str()))?;
+        self.push(frame.into_boxed_str(), Frame::Packet)?;
         self.acks.answered(owed);
         Ok(())
     }
@@ -127,7 +127,7 @@ impl Link {
         Ok(())
     }
 
-    fn push(&mut self, frame: Frame) -> Result<(), EmitError> {
-        self.frames.push(frame, &self.limits)
+    fn push(&mut self, text: Box<str>, kind: fn(Box<str>) -> Frame) -> Result<(), EmitError> {
+        self.frames.push(text, kind, &self.limits)
     }
 }
