@@ -476,6 +476,42 @@ mod tests {
         assert!(cursor.is_settled());
     }
 
+    /// Named by the server and seen live as somebody's: it is ours all the same.
+    #[test]
+    fn what_was_sent_is_ours_however_it_comes() {
+        let mut cursor = Cursor::new(&Limits::DEFAULT, 0, 0);
+        cursor.handle_sent(3);
+        assert_eq!(cursor.handle_live(3, false), Verdict::Skip);
+        assert_eq!(page(&mut cursor, &[1, 2, 3], false), [1, 2]);
+    }
+
+    /// 9.2: before somebody listens, a number is all that is kept of a message.
+    #[test]
+    fn what_is_known_to_exist_is_fetched_unless_it_was_seen() {
+        let mut cursor = Cursor::new(&Limits::DEFAULT, 5, 0);
+        cursor.handle_known(5);
+        assert!(cursor.is_settled());
+        cursor.handle_known(6);
+        assert!(!cursor.is_settled());
+        let fetch = cursor.next_fetch(at(0)).unwrap();
+        assert_eq!(fetch.after, 5);
+        // It is held against the server that does not give it.
+        assert_eq!(cursor.handle_page_end(fetch.id, false, at(0)), None);
+        assert!(!cursor.is_settled());
+        cursor.handle_timeout(at(1_000));
+        assert_eq!(page(&mut cursor, &[6], false), [6]);
+        assert!(cursor.is_settled());
+    }
+
+    #[test]
+    fn the_last_number_of_all_is_the_end() {
+        let mut cursor = Cursor::new(&Limits::DEFAULT, u64::MAX - 2, 0);
+        cursor.handle_sent(u64::MAX);
+        assert_eq!(cursor.handle_live(u64::MAX - 1, false), Verdict::Deliver);
+        assert_eq!(cursor.last(), u64::MAX);
+        assert_eq!(cursor.handle_live(u64::MAX, false), Verdict::Skip);
+    }
+
     #[test]
     fn memory_is_bounded() {
         let mut cursor = Cursor::new(&Limits::DEFAULT, 0, 0);

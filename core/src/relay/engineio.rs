@@ -227,7 +227,15 @@ mod tests {
             let decoded = Packet::decode(&frame);
             assert_eq!(decoded.is_ok(), ok, "{frame}: {decoded:?}");
         }
-        for frame in ["0", "0[]", "0{}", r#"0{"sid":"s","pingInterval":1}"#] {
+        let unlimited = r#"0{"sid":"s","upgrades":[],"pingInterval":1,"pingTimeout":2}"#;
+        assert_eq!(Packet::decode(unlimited).unwrap().encode(), unlimited);
+        for frame in [
+            "0",
+            "0[]",
+            "0{}",
+            r#"0{"sid":"s","pingInterval":1}"#,
+            r#"0{"sid":"s","pingTimeout":1}"#,
+        ] {
             assert_eq!(Packet::decode(frame), Err(Violation::BadHandshake));
         }
     }

@@ -299,6 +299,20 @@ mod tests {
         assert!(hex(&*mac).starts_with("80b24263c7c1a3ebb71493c1dd7be8b49b46d1f41b4aeec1121b0137"));
     }
 
+    /// relay.md §4.4, from the root on.
+    #[test]
+    fn a_node_is_the_two_halves_of_its_mac() {
+        let whole = |node: &KeyNode| [*node.expose_key(), *node.expose_chain_code()].concat();
+        let root = KeyNode::root(&[7; 32], "Use");
+        let mac = hmac_sha512(b"Use Master Seed", &[&[7; 32]]);
+        assert_eq!(whole(&root), mac.to_vec());
+        let child = root.child("i");
+        let mac = hmac_sha512(root.expose_chain_code(), &[b"\0i"]);
+        assert_eq!(whole(&child), mac.to_vec());
+        let derived = KeyNode::derive(&[7; 32], "Use", &["i"]);
+        assert_eq!(whole(&derived), mac.to_vec());
+    }
+
     #[test]
     fn nothing_secret_is_printed() {
         let secret = AccountSecret::from_bytes(&[7; 32]);

@@ -430,6 +430,7 @@ mod tests {
         ack.clear();
         write_ack(&mut ack, id, None);
         assert_eq!(decoded(&ack).encode(), ack);
+        assert_eq!(decoded("1"), Packet::root(Body::Disconnect));
         for text in ["0", "1", "2", "4\"no\"", "4{}", "0{}", "20[\"e\"]"] {
             assert_eq!(decoded(text).encode(), text);
         }

@@ -272,15 +272,37 @@ mod tests {
         for text in [
             "null",
             "{}",
+            r#"{"t":1}"#,
             r#"{"t":"kv-batch-update","changes":[]}"#,
+            r#"{"t":"new-message","message":{"seq":1,"content":{}}}"#,
+            r#"{"t":"new-message","sid":1,"message":{"seq":1,"content":{}}}"#,
+            r#"{"t":"update-session"}"#,
+            r#"{"t":"update-session","id":1}"#,
+            r#"{"t":"update-session","id":"S","agentState":1}"#,
+            r#"{"t":"delete-session"}"#,
+            r#"{"t":"delete-session","sid":1}"#,
+            r#"{"t":"update-machine"}"#,
+            r#"{"t":"update-machine","machineId":1}"#,
+            r#"{"t":"update-machine","machineId":"M","metadata":1}"#,
+            r#"{"t":"update-machine","machineId":"M","daemonState":1}"#,
             r#"{"t":"new-message","sid":"S"}"#,
             r#"{"t":"new-message","sid":"S","message":{"seq":-1,"content":{}}}"#,
             r#"{"t":"update-session","id":"S","metadata":{"version":1.5}}"#,
         ] {
             assert_eq!(Body::parse(raw(text)), Body::Other(raw(text)));
         }
-        let plain = StoredMessage::parse(raw(r#"{"seq":1,"content":{"t":"plain","c":"x"}}"#));
-        assert_eq!(plain.unwrap().sealed(), None);
+        for content in [
+            r#"{"t":"plain","c":"x"}"#,
+            r#"{"t":1,"c":"x"}"#,
+            r#"{"t":"encrypted","c":1}"#,
+            r#"{"t":"encrypted"}"#,
+            r#"{"c":"x"}"#,
+            "null",
+        ] {
+            let text = alloc::format!(r#"{{"seq":1,"content":{content}}}"#);
+            let message = StoredMessage::parse(raw(&text)).unwrap();
+            assert_eq!(message.sealed(), None, "{text}");
+        }
     }
 
     /// Covers: R2.15, R9.8

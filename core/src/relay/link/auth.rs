@@ -111,5 +111,8 @@ mod tests {
             r#"40{"token":"to\"ken","clientType":"user-scoped"}"#
         );
         assert_ne!(machine, user);
+        let state = core::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default();
+        let hash = |auth: &Auth| core::hash::BuildHasher::hash_one(&state, auth);
+        assert_eq!(hash(&machine), hash(&user), "a hash tells nothing");
     }
 }

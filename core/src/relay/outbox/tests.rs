@@ -99,7 +99,17 @@ fn failures_wait_and_lose_nothing() {
     assert_eq!(outbox.handle_failed(id, PostFailure::NoRoute, at(0)), None);
     assert_eq!(outbox.stopped(), None);
     let id = outbox.next_batch(at(70_000)).unwrap();
-    for answer in ["{}", r#"{"messages":[{"localId":"0"}]}"#] {
+    for answer in [
+        "[]",
+        "{}",
+        r#"{"messages":{}}"#,
+        r#"{"messages":[7]}"#,
+        r#"{"messages":[{"localId":"0"}]}"#,
+        r#"{"messages":[{"localId":"0","seq":"1"}]}"#,
+        r#"{"messages":[{"seq":1}]}"#,
+        r#"{"messages":[{"localId":0,"seq":1}]}"#,
+        r#"{"messages":[{"localId":"\ud800","seq":1}]}"#,
+    ] {
         let mut outbox = outbox.clone();
         assert_eq!(stored(&mut outbox, id, answer), Err(InvalidAnswer));
         assert!(outbox.poll_timeout().is_some());
@@ -165,6 +175,25 @@ fn what_is_seen_is_stored() {
     );
     outbox.push("x", &"x".repeat(19)).unwrap();
     assert_eq!(outbox.len(), 1);
+}
+
+/// Over the socket each message has an outcome of its own.
+#[test]
+fn one_message_may_be_too_large_by_itself() {
+    let mut outbox = outbox(2);
+    outbox.next_batch(at(0)).unwrap();
+    assert_eq!(outbox.handle_too_large("other"), None);
+    for local_id in ["1", "0"] {
+        let outcome = outbox.handle_too_large(local_id);
+        let local_id = local_id.into();
+        assert_eq!(outcome, Some(Outcome::TooLarge { local_id }));
+    }
+    assert_eq!((outbox.posting(), outbox.poll_timeout()), (None, None));
+    // The bytes are given back, too.
+    for id in ["a", "b", "c", "d", "e"] {
+        outbox.push(id, &"x".repeat(19)).unwrap();
+    }
+    assert_eq!(outbox.push("f", ""), Err(PushError::Full));
 }
 
 #[test]

@@ -179,6 +179,11 @@ mod tests {
             assert_eq!(Document::parse(Raw::parse(text).unwrap()), None);
         }
         assert_eq!(Document::default().remove("a").raw().as_str(), "{}");
+        let mut doc = document("{}");
+        doc.set_controlled_by_user(true);
+        assert_eq!(doc.raw().as_str(), r#"{"controlledByUser":true}"#);
+        doc.set_controlled_by_user(false);
+        assert_eq!(doc.raw().as_str(), r#"{"controlledByUser":false}"#);
     }
 
     #[test]

@@ -122,6 +122,7 @@ fn a_refusal_releases_the_next_and_a_disconnect_repeats() {
     versioned.handle_answer(attempt, Answer::Error);
     let attempt = versioned.next_attempt(at(0)).unwrap();
     versioned.handle_unsendable(attempt);
+    versioned.handle_unsendable(attempt);
     assert_eq!(outcomes(&mut versioned), [Outcome::Rejected; 2]);
     let attempt = versioned.next_attempt(at(0)).unwrap();
     versioned.handle_disconnected();
