@@ -84,6 +84,53 @@ fn a_dial_that_nobody_heard_of_is_forgotten() {
 }
 
 #[test]
+fn a_second_connect_changes_nothing() {
+    let (mut link, epoch) = open(Limits::builder());
+    let before = link.clone();
+    link.connect(at(1));
+    assert_eq!(link, before);
+    assert_eq!((link.poll_action(), link.transport()), (None, Some(epoch)));
+}
+
+/// Lets the next dial fail; how many retries there were.
+fn fail(link: &mut Link) -> u32 {
+    let due = link.poll_timeout().expect("a dial");
+    link.handle_timeout(due);
+    let Some(Action::Dial(epoch)) = link.poll_action() else {
+        panic!()
+    };
+    match link.handle_dial_failed(epoch, DialFailure::Unreachable, due) {
+        Some(Event::Reconnecting { attempt, .. }) => attempt,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Asked for, or after a sleep, it begins anew.
+#[test]
+fn budgets_are_whole_after_what_is_forced_and_after_a_sleep() {
+    let mut link = link(Limits::builder());
+    link.connect(at(0));
+    let Some(Action::Dial(epoch)) = link.poll_action() else {
+        panic!()
+    };
+    let failure = DialFailure::Unreachable;
+    link.handle_dial_failed(epoch, failure, at(0));
+    assert_eq!([fail(&mut link), fail(&mut link)], [2, 3]);
+    let now = link.poll_timeout().expect("a dial");
+    link.reconnect(now);
+    assert_eq!([fail(&mut link), fail(&mut link)], [1, 2]);
+    let now = link.poll_timeout().expect("a dial");
+    assert_eq!(cause(link.handle_wake(now)), Cause::Slept);
+    let Some(Action::Dial(epoch)) = link.poll_action() else {
+        panic!()
+    };
+    assert!(matches!(
+        link.handle_dial_failed(epoch, failure, now),
+        Some(Event::Reconnecting { attempt: 1, .. })
+    ));
+}
+
+#[test]
 fn only_the_dial_that_is_under_way_opens() {
     let (mut link, epoch) = open(Limits::builder());
     link.handle_opened(epoch);

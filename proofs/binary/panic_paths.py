@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Lists every panic that is linked into the core's release build, and where it comes from.
 
-Usage: panic_paths.py <list of argued ones> <object without the standard library> <object with it>
+Usage: panic_paths.py <list of argued ones> <object without the standard library>
+    <the same with the relay> <object with the standard library>
 
 A function is a panic if it never returns: it panics or aborts. Every place that
 calls, jumps to or takes the address of one is looked up in the line tables, with all that was
@@ -9,7 +10,7 @@ inlined there: the innermost frame that is not of the standard library is respon
 not compiled in has no such place: the optimiser has shown that it cannot happen, for arguments
 of which it knows nothing (`src/surface.rs`).
 
-In the object without the standard library everything linked is looked at. In the other, the
+In the objects without the standard library everything linked is looked at. In the other, the
 core and what it calls, through any number of direct calls.
 
 Fails on a panic that nobody argued for. What stands in the libraries depends on the compiler's
@@ -189,8 +190,10 @@ def main():
     argued, release = argued_in(argued_path)
     same = output("rustc", "--version").split()[1] == release
     failed, found = False, set()
-    for path, with_std in zip(objects, (False, True), strict=True):
-        print(f"== {'with' if with_std else 'without'} the standard library")
+    kinds = ("without the standard library", "the same, with the relay", "with the standard library")
+    for path, kind in zip(objects, kinds, strict=True):
+        print(f"== {kind}")
+        with_std = kind == kinds[-1]
         others = panics_linked(path, with_std)
         found |= others.keys()
         for crate in (OWN, *sorted({crate for crate, _, _ in others} - {OWN})):

@@ -621,6 +621,8 @@ mod tests {
             ..text("")
         };
         exchange.ask(draft, &token(), NOW, UnixTime::EPOCH).unwrap();
+        let due = NOW.after(Limits::DEFAULT.send_timeout());
+        assert_eq!(exchange.poll_timeout(), Some(due), "as long as a message");
         exchange.ask(draft, &token(), NOW, UnixTime::EPOCH).unwrap();
         let lines = "{\"event\":1}\n{\"type\":\"pong\"}\n";
         feed(&mut exchange, lines);

@@ -403,7 +403,9 @@ mod tests {
         cursor.handle_sent(5);
         assert_eq!(page(&mut cursor, &[3, -4, -5, 6], false), [3, 6]);
         cursor.handle_sent(7);
+        cursor.handle_sent(7);
         assert_eq!(cursor.last(), 7);
+        assert!(cursor.is_settled());
         cursor.handle_sent(3);
         assert_eq!(cursor.last(), 7);
     }
@@ -432,7 +434,9 @@ mod tests {
         assert_eq!(cursor.poll_timeout(), Some(at(60_000)));
         cursor.handle_timeout(at(60_000));
         let until = cursor.poll_timeout().unwrap();
-        assert!(until <= at(60_265) && cursor.next_fetch(at(60_000)).is_none());
+        assert!(until > at(60_000) && until <= at(60_265));
+        cursor.handle_timeout(Instant::from_nanos(until.as_nanos() - 1));
+        assert_eq!(cursor.next_fetch(at(60_000)), None);
         cursor.handle_timeout(until);
         let id = cursor.next_fetch(until).unwrap().id;
         cursor.handle_failed(stale, None, until);
@@ -473,6 +477,19 @@ mod tests {
             assert_eq!(withheld, expected);
         }
         assert_eq!(cursor.last(), 4);
+        assert!(cursor.is_settled());
+    }
+
+    /// What comes while a page is read is fetched after it.
+    #[test]
+    fn a_gap_that_opens_during_a_fetch_is_fetched_next() {
+        let mut cursor = Cursor::new(&Limits::DEFAULT, 0, 0);
+        cursor.handle_connected();
+        let fetch = cursor.next_fetch(at(0)).unwrap();
+        assert_eq!(cursor.handle_live(9, false), Verdict::Gap);
+        assert_eq!(cursor.handle_page_end(fetch.id, false, at(0)), None);
+        assert!(!cursor.is_settled());
+        assert_eq!(page(&mut cursor, &[9], false), [9]);
         assert!(cursor.is_settled());
     }
 

@@ -211,6 +211,7 @@ fn s12_methods_that_are_not_confirmed_are_told_unless_that_is_outdated() {
 #[test]
 fn a_full_queue_puts_off_registrations_reports_and_updates() {
     let mut driven = Driven::open_after(Limits::builder().max_queued_frames(1), 0);
+    assert_eq!(driven.client.limits().max_queued_frames(), 1);
     driven.client.register("a").expect("room");
     driven.client.register("b").expect("room");
     let usage = r#"{"type":"assistant","uuid":"u","message":{"usage":{"input_tokens":3,"output_tokens":4}}}"#;
@@ -607,6 +608,66 @@ fn an_end_counts_once_and_waits_for_a_connection() {
         driven.client.handle_timeout(driven.now),
         Some(Event::Closed { .. })
     ));
+}
+
+/// As many ciphertexts are remembered as the limits say, the newest.
+#[test]
+fn a_replay_is_known_as_long_as_it_is_remembered() {
+    let mut driven = Driven::open_after(Limits::builder().max_seen_nonces(2), 0);
+    let plaintexts = ["a", "b", "c"].map(|text| {
+        let nonce = driven.nonce();
+        cipher().seal_text(nonce, &user(text)).expect("short")
+    });
+    let [a, b, c] = &plaintexts;
+    let mut replayed = Vec::new();
+    for (sealed, seq) in [a, b, a, b, c, b, c, a].into_iter().zip(1..) {
+        let frame = update(&row(seq, sealed, None));
+        match driven.receive(&frame) {
+            Some(Event::UserMessage(message)) => assert_eq!(message.seq, seq),
+            Some(Event::MessageUnreadable { seq, why }) => {
+                assert_eq!(why, Unreadable::Replayed);
+                replayed.push(seq);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(replayed, [3, 4, 6, 7]);
+}
+
+/// The end waits for what was asked for before it: an update of either value.
+#[test]
+fn an_end_waits_for_updates() {
+    for target in [Target::Metadata, Target::AgentState] {
+        let mut driven = Driven::open();
+        driven.client.request_update(target, driven.now).unwrap();
+        driven.act();
+        driven.merge("a");
+        driven.client.end(wall(), driven.now);
+        let frames = driven.frames();
+        let (name, _, id) = emitted(&frames[0]);
+        assert!(
+            name.starts_with("update-") && frames.len() == 1,
+            "{frames:?}"
+        );
+        driven.receive(&format!(r#"43{}[{{"result":"error"}}]"#, id.unwrap()));
+        driven.client.poll_event(driven.now).expect("an outcome");
+        let frames = driven.frames();
+        assert_eq!(frames, [r#"42["session-end",{"sid":"S","time":77}]"#]);
+    }
+}
+
+/// Before the connection is asked for and after its end nothing is posted or fetched.
+#[test]
+fn nothing_leaves_a_client_that_is_idle_or_closed() {
+    let mut driven = Driven::with(Limits::builder(), 0);
+    driven.client.listen();
+    driven.send("a");
+    assert_eq!((driven.posts.len(), driven.fetches.len()), (0, 0));
+    driven.client.connect(driven.now);
+    driven.client.close(driven.now);
+    driven.act();
+    assert_eq!((driven.posts.len(), driven.fetches.len()), (0, 0));
+    assert_eq!((driven.dials, driven.client.unsent()), (0, 1));
 }
 
 /// Over the socket a batch that does not fit into the queue is sent in parts, in order.

@@ -170,6 +170,24 @@ fn a_connection_leaves_nothing() {
     assert_eq!(count, 0);
 }
 
+/// What decodes the escape keeps a copy for itself, out of our reach; ours is wiped.
+#[test]
+fn an_escaped_token_leaves_the_parsers_copy_and_no_other() {
+    let text = secret();
+    let token = format!("a{text}");
+    let frame = format!("{{\"type\":\"ping\",\"meta\":{{\"authToken\":\"\\u0061{text}\"}}}}\n");
+    let limits = Limits::DEFAULT;
+    let count = looked_at(frame.into_bytes(), |frame| {
+        let server = Server::new("/s", Token::parse(&token).unwrap());
+        let mut connection = Connection::new(&limits, T0);
+        connection.spare_mut()[..frame.len()].copy_from_slice(frame);
+        connection.handle_input(frame.len(), T0);
+        let event = connection.handle_frame(&server, T0, WALL);
+        assert!(event.is_some(), "the token is its own");
+    });
+    assert_eq!(count, 1);
+}
+
 #[test]
 fn an_exchange_leaves_nothing() {
     let text = secret();

@@ -86,7 +86,9 @@ fn conflicts_are_merged_on_the_newer_value_and_end() {
 #[test]
 fn every_wait_ends() {
     let mut versioned = connected();
+    assert!(versioned.is_settled());
     versioned.request(at(0)).unwrap();
+    assert!(!versioned.is_settled());
     versioned.request(at(1)).unwrap();
     let attempt = versioned.next_attempt(at(0)).unwrap();
     assert_eq!(versioned.poll_timeout(), Some(at(10)));
@@ -234,5 +236,6 @@ fn an_end_is_an_end_for_all() {
         outcomes(&mut versioned).len(),
         Limits::DEFAULT.max_updates()
     );
-    assert!(!format!("{} {}", UpdateError::Full, UpdateError::Ended).is_empty());
+    let words = [UpdateError::Full, UpdateError::Ended].map(|error| format!("{error}"));
+    assert!(words[0] != words[1] && words.iter().all(|words| !words.is_empty()));
 }
