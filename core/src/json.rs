@@ -1,17 +1,14 @@
 //! What the dialects need of JSON beyond serde_json's tree: members in order, as borrowed raw
 //! text.
 //!
-//! serde_json validates; nothing here decodes a value that is not asked for. Raw text keeps
-//! what a tree would lose or refuse: lone surrogate escapes, numbers beyond `f64`, member
-//! order, duplicates.
+//! Nothing here decodes a value that is not asked for; serde_json decodes. Raw text keeps what a
+//! tree would lose or refuse: lone surrogate escapes, numbers beyond `f64`, member order,
+//! duplicates.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
-use core::fmt;
 
-use serde_core::de::{Deserializer as _, Error as _, MapAccess, Visitor};
-use serde_json::Deserializer;
-use serde_json::value::RawValue;
+use crate::scan::Reader;
 
 /// One member of an object: both texts as they stand in the source, the key with its quotes.
 #[derive(Clone, Copy)]
@@ -29,23 +26,42 @@ pub(crate) struct NotAnObject;
 /// `visit` returns `false` to refuse, which ends the walk.
 pub(crate) fn members<'a>(
     text: &'a str,
-    visit: impl FnMut(Member<'a>) -> bool,
+    mut visit: impl FnMut(Member<'a>) -> bool,
 ) -> Result<(), NotAnObject> {
-    let mut reader = Deserializer::from_str(text);
-    let walked = reader.deserialize_map(Walk { visit });
-    walked.and_then(|()| reader.end()).map_err(|_| NotAnObject)
+    let mut reader = Reader::new(text);
+    reader.space();
+    let walked = reader.object(|reader, key| {
+        let value = reader.raw_value()?;
+        let key = key.raw();
+        visit(Member { key, value }).then_some(())
+    });
+    match walked {
+        Some(()) if reader.is_done() => Ok(()),
+        Some(()) | None => Err(NotAnObject),
+    }
 }
 
 /// Whether `text` is one JSON value.
 pub(crate) fn is_value(text: &str) -> bool {
-    serde_json::from_str::<&RawValue>(text).is_ok()
+    depth(text).is_some()
+}
+
+/// How many levels of objects and arrays `text` nests, 0 for a scalar; `None` when it is not one
+/// JSON value.
+pub(crate) fn depth(text: &str) -> Option<usize> {
+    let mut reader = Reader::new(text);
+    reader.space();
+    let depth = reader.value()?;
+    reader.is_done().then_some(depth)
 }
 
 /// Whether the raw key or string `raw` (with its quotes) is `name`, however it is escaped.
 pub(crate) fn is(raw: &str, name: &str) -> bool {
     match unquoted(raw) {
-        Some(plain) if !plain.contains('\\') => plain == name,
-        _ => string(raw).is_some_and(|text| text == name),
+        // An escape is longer than what it stands for.
+        Some(plain) if plain.len() <= name.len() => plain == name && !plain.contains('\\'),
+        Some(plain) if plain.contains('\\') => string(raw).is_some_and(|text| text == name),
+        Some(_) | None => false,
     }
 }
 
@@ -66,64 +82,8 @@ pub(crate) fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// How many levels of objects and arrays the valid JSON `raw` nests: 0 for a scalar.
-pub(crate) fn depth(raw: &str) -> usize {
-    if !raw.starts_with(['{', '[']) {
-        return 0;
-    }
-    let (mut depth, mut deepest) = (0_usize, 0_usize);
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in raw.bytes() {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'{' | b'[' => {
-                depth = depth.saturating_add(1);
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
 fn unquoted(raw: &str) -> Option<&str> {
     raw.strip_prefix('"')?.strip_suffix('"')
-}
-
-struct Walk<F> {
-    visit: F,
-}
-
-impl<'a, F: FnMut(Member<'a>) -> bool> Visitor<'a> for Walk<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'a>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<&RawValue>()? {
-            let value = map.next_value::<&RawValue>()?;
-            let member = Member {
-                key: key.get(),
-                value: value.get(),
-            };
-            if !(self.visit)(member) {
-                return Err(A::Error::custom("refused"));
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -196,6 +156,8 @@ mod tests {
         assert!(!is(r#""\ud83d""#, "meta"));
         assert!(!is("1", "1"));
         assert!(!is("\"", ""));
+        assert!(is(r#""\\""#, "\\"));
+        assert!(!is(r#""\n""#, "\\n"));
     }
 
     #[test]
@@ -209,12 +171,12 @@ mod tests {
 
     #[test]
     fn depth_counts_brackets_outside_strings() {
-        assert_eq!(depth("1"), 0);
-        assert_eq!(depth(r#""[[[""#), 0);
-        assert_eq!(depth("[]"), 1);
-        assert_eq!(depth(r#"[{"a":"]\"["},[[1]],2]"#), 3);
-        // Brackets in a string are none, also behind an escaped quote or an escaped backslash.
         for (raw, expected) in [
+            ("1", 0),
+            (r#""[[[""#, 0),
+            ("[]", 1),
+            (r#"[{"a":"]\"["},[[1]],2]"#, 3),
+            // Brackets in a string are none, also behind an escaped quote or backslash.
             (r#"["[[["]"#, 1),
             (r#"["\"[[["]"#, 1),
             (r#"["\\",[[1]]]"#, 3),
@@ -222,8 +184,76 @@ mod tests {
             (r#"{"[{":{"]":0}}"#, 2),
             ("[[],[],[[]]]", 3),
         ] {
-            assert_eq!(depth(raw), expected, "{raw}");
+            assert_eq!(depth(raw), Some(expected), "{raw}");
         }
-        assert!(is_value("[1]") && !is_value("[1"));
+        assert!(is_value(" [1] ") && !is_value("[1"));
+    }
+
+    /// By the grammar of RFC 8259 and as serde_json has it.
+    #[test]
+    fn a_value_is_what_the_grammar_says() {
+        let values = [
+            "0",
+            "-0",
+            "10",
+            "1.50",
+            "1e5",
+            "1E+05",
+            "-1.0e-0",
+            "true",
+            "false",
+            "null",
+            r#""\u00Ff\ud800\"\\\/\b\f\n\r\t""#,
+            "\"\u{7f}\"",
+            "[1 , 2]",
+            "[[],{}]",
+            r#"{ "a" : [ ] , "a" : { } }"#,
+        ];
+        let others = [
+            "",
+            " ",
+            "00",
+            "-",
+            "+1",
+            ".5",
+            "1.",
+            "1.e1",
+            "1e",
+            "1e+",
+            "1e-+1",
+            "--1",
+            "0x1",
+            "tru",
+            "nul",
+            "falsey",
+            "True",
+            "\"",
+            "\"\\",
+            r#""\""#,
+            r#""\x""#,
+            r#""\u12g4""#,
+            r#""\u123""#,
+            "\"\u{1f}\"",
+            "[",
+            "]",
+            "[,]",
+            "[1,]",
+            "[1 2]",
+            "[1}",
+            "{1}",
+            "{]",
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{"a":1,}"#,
+            r#"{,}"#,
+            r#"{"a":1 "b":2}"#,
+            "1 1",
+            "\u{b}1",
+        ];
+        for text in values.into_iter().chain(others) {
+            let parsed = serde_json::from_str::<&serde_json::value::RawValue>(text);
+            assert_eq!(is_value(text), parsed.is_ok(), "{text}");
+            assert_eq!(is_value(text), values.contains(&text), "{text}");
+        }
     }
 }

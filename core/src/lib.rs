@@ -65,6 +65,7 @@ pub mod mailbox;
 pub mod outbox;
 #[cfg(feature = "relay")]
 pub mod relay;
+mod scan;
 pub mod session;
 pub mod time;
 pub mod token;

@@ -1,14 +1,16 @@
 //! One frame, parsed in one pass without a tree: its type, the token it presents, and what is
 //! left of it without the token (local.md §3).
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::json::{self, Member};
+use crate::json;
 use crate::limits::Limits;
+use crate::scan::{Key, Reader};
 
 /// A frame of a client: a JSON object that may or may not present a token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,49 +114,57 @@ impl<'a> Message<'a> {
     ///
     /// [`MessageError`].
     pub fn parse(frame: &'a [u8], limits: &Limits) -> Result<Self, MessageError> {
-        let text = core::str::from_utf8(frame).map_err(|_| MessageError::Invalid)?;
-        let text = text.trim_matches([' ', '\t', '\r', '\n']);
+        let text = core::str::from_utf8(trimmed(frame)).map_err(|_| MessageError::Invalid)?;
         if !text.starts_with('{') {
-            return Err(match text {
-                "null" => MessageError::Invalid,
-                _ if json::is_value(text) && fits(text, limits.max_frame_depth()) => {
+            return Err(match json::depth(text) {
+                Some(depth) if depth <= limits.max_frame_depth() && text != "null" => {
                     MessageError::NotAnObject
                 }
-                _ => MessageError::Invalid,
+                Some(_) | None => MessageError::Invalid,
             });
         }
-        let mut outer = Spans::new(text);
-        let (mut type_raw, mut meta) = (None, None);
-        let depth = limits.max_frame_depth().saturating_sub(1);
-        json::members(text, |member| {
-            let span = outer.take(&member);
-            if json::is(member.key, "type") {
-                type_raw.replace(member.value).is_none() && fits(member.value, depth)
-            } else if json::is(member.key, "meta") {
-                meta.replace((member.value, span)).is_none() && fits(member.value, depth)
-            } else {
-                fits(member.value, depth)
-            }
-        })
-        .map_err(|_| MessageError::Invalid)?;
+        Self::read(text, limits.max_frame_depth()).ok_or(MessageError::Invalid)
+    }
 
-        let kind = match type_raw {
-            Some(raw) if json::is(raw, "ping") => Kind::Ping,
-            Some(_) | None => Kind::Other,
-        };
-        let (token, cut) = match meta {
-            Some((raw, span)) if raw.starts_with('{') => {
-                let inner = parse_meta(text, raw)?;
-                match inner.token {
-                    // An emptied `meta` goes as a whole.
-                    Some(_) if inner.members == 1 => (inner.token, outer.without(span)),
-                    _ => (inner.token, inner.cut),
-                }
+    /// Reads an object that nests at most `levels` levels.
+    fn read(text: &'a str, levels: usize) -> Option<Self> {
+        let mut reader = Reader::new(text);
+        let mut outer = Spans::default();
+        let (mut kind, mut meta) = (None, None);
+        let levels = levels.checked_sub(1)?;
+        reader.object(|reader, key| {
+            if key.is("type") {
+                let (raw, _) = outer.take(reader, key, levels)?;
+                return kind.replace(raw).is_none().then_some(());
             }
-            Some(_) | None => (None, None),
+            if !key.is("meta") {
+                return outer.take(reader, key, levels).map(drop);
+            }
+            let inner = match reader.peek() {
+                Some(b'{') => Meta::read(reader, levels)?,
+                Some(_) | None => {
+                    outer.take(reader, key, levels)?;
+                    return meta.replace(None).is_none().then_some(());
+                }
+            };
+            let span = outer.pass(reader, key);
+            meta.replace(Some((inner, span))).is_none().then_some(())
+        })?;
+        if !reader.is_done() {
+            return None;
+        }
+        let is_ping = kind.is_some_and(|raw| json::is(raw, "ping"));
+        let kind = if is_ping { Kind::Ping } else { Kind::Other };
+        let (token, cut) = match meta.flatten() {
+            // An emptied `meta` goes as a whole.
+            Some((inner, span)) if inner.is_token_alone() => {
+                (inner.token, Some(outer.without(span)))
+            }
+            Some((inner, _)) => (inner.token, inner.cut),
+            None => (None, None),
         };
-        let kept = keep(text, cut).ok_or(MessageError::Invalid)?;
-        Ok(Self { kind, token, kept })
+        let kept = keep(text, cut)?;
+        Some(Self { kind, token, kept })
     }
 
     /// What its type asks for.
@@ -173,13 +183,22 @@ impl<'a> Message<'a> {
     /// empty, no string or no Unicode is presented to nobody.
     pub(super) fn presents(&self, verify: impl FnOnce(&str) -> bool) -> bool {
         let Some(raw) = self.token else { return false };
-        if raw.contains('\\') {
-            let decoded = json::string(raw).map(|text| Zeroizing::new(text.into_owned()));
-            decoded.is_some_and(|text| verify(&text))
-        } else {
-            json::string(raw).is_some_and(|text| verify(&text))
+        match json::string(raw) {
+            Some(Cow::Borrowed(text)) => verify(text),
+            Some(Cow::Owned(text)) => verify(&Zeroizing::new(text)),
+            None => false,
         }
     }
+}
+
+/// The frame without the JSON whitespace around it.
+fn trimmed(mut frame: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\r' | b'\n', rest @ ..]
+    | [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = frame
+    {
+        frame = rest;
+    }
+    frame
 }
 
 struct Meta<'a> {
@@ -188,24 +207,27 @@ struct Meta<'a> {
     cut: Option<Cut>,
 }
 
-/// Parses the object `raw`, the value of `meta` within `text`.
-fn parse_meta<'a>(text: &'a str, raw: &'a str) -> Result<Meta<'a>, MessageError> {
-    let mut spans = Spans::new(text);
-    let mut found = None;
-    json::members(raw, |member| {
-        let span = spans.take(&member);
-        !json::is(member.key, "authToken") || found.replace((member.value, span)).is_none()
-    })
-    .map_err(|_| MessageError::Invalid)?;
-    Ok(Meta {
-        token: found.map(|(value, _)| value),
-        members: spans.count,
-        cut: found.and_then(|(_, span)| spans.without(span)),
-    })
-}
+impl<'a> Meta<'a> {
+    /// Passes the object that is the value of `meta`, which nests at most `levels` levels.
+    fn read(reader: &mut Reader<'a>, levels: usize) -> Option<Self> {
+        let mut spans = Spans::default();
+        let mut found = None;
+        let levels = levels.checked_sub(1)?;
+        reader.object(|reader, key| {
+            let taken = spans.take(reader, key, levels)?;
+            let is_again = key.is("authToken") && found.replace(taken).is_some();
+            (!is_again).then_some(())
+        })?;
+        Some(Self {
+            token: found.map(|(value, _)| value),
+            members: spans.count,
+            cut: found.map(|(_, span)| spans.without(span)),
+        })
+    }
 
-fn fits(raw: &str, levels: usize) -> bool {
-    json::depth(raw) <= levels
+    fn is_token_alone(&self) -> bool {
+        self.token.is_some() && self.members == 1
+    }
 }
 
 /// A byte range of the frame's text.
@@ -225,35 +247,38 @@ struct Span {
     after: usize,
 }
 
-/// Follows the members of one object of `text` and knows what to cut to leave one out.
+/// Follows the members of one object and knows what to cut to leave one out.
+#[derive(Default)]
 struct Spans {
-    base: usize,
     count: usize,
     last_end: usize,
     second_start: usize,
 }
 
 impl Spans {
-    fn new(text: &str) -> Self {
-        Self {
-            base: text.as_ptr().addr(),
-            count: 0,
-            last_end: 0,
-            second_start: 0,
-        }
+    /// Passes the value of the member `key`, which nests at most `levels` levels.
+    fn take<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        key: Key<'_>,
+        levels: usize,
+    ) -> Option<(&'a str, Span)> {
+        let start = reader.at();
+        let depth = reader.value()?;
+        let value = reader.since(start);
+        (depth <= levels).then(|| (value, self.pass(reader, key)))
     }
 
-    fn take(&mut self, member: &Member<'_>) -> Span {
-        let start = member.key.as_ptr().addr().saturating_sub(self.base);
-        let value = member.value.as_ptr().addr().saturating_sub(self.base);
+    /// The value of the member `key` was passed.
+    fn pass(&mut self, reader: &Reader<'_>, key: Key<'_>) -> Span {
         let span = Span {
             index: self.count,
-            start,
-            end: value.saturating_add(member.value.len()),
+            start: key.start(),
+            end: reader.at(),
             after: self.last_end,
         };
         if self.count == 1 {
-            self.second_start = start;
+            self.second_start = key.start();
         }
         self.count = self.count.saturating_add(1);
         self.last_end = span.end;
@@ -262,13 +287,13 @@ impl Spans {
 
     /// The member with the one comma that goes with it: the comma before it, or for the first
     /// of several the comma after it.
-    fn without(&self, span: Span) -> Option<Cut> {
+    fn without(&self, span: Span) -> Cut {
         let (from, to) = match span.index {
             0 if self.count == 1 => (span.start, span.end),
             0 => (span.start, self.second_start),
             _ => (span.after, span.end),
         };
-        Some(Cut { from, to })
+        Cut { from, to }
     }
 }
 

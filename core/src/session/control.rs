@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::json;
+use crate::scan::Reader;
 
 /// Why a message of the server is not forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,20 +72,24 @@ impl<'a> Frame<'a> {
     /// [`NotForwarded`] when it is not an object with a `type` that is a string.
     pub fn parse(text: &'a str) -> Result<Self, NotForwarded> {
         let (mut kind, mut id, mut request, mut response) = (None, None, None, None);
-        json::members(text, |member| {
-            for (slot, name) in [
-                (&mut kind, "type"),
-                (&mut id, "request_id"),
-                (&mut request, "request"),
-                (&mut response, "response"),
-            ] {
-                if json::is(member.key, name) {
-                    *slot = Some(member.value);
-                }
+        let mut reader = Reader::new(text);
+        reader.space();
+        let read = reader.object(|reader, key| {
+            let value = Some(reader.raw_value()?);
+            if key.is("type") {
+                kind = value;
+            } else if key.is("request_id") {
+                id = value;
+            } else if key.is("request") {
+                request = value;
+            } else if key.is("response") {
+                response = value;
             }
-            true
-        })
-        .map_err(|_| NotForwarded::NotAnObject)?;
+            Some(())
+        });
+        if read.is_none() || !reader.is_done() {
+            return Err(NotForwarded::NotAnObject);
+        }
         let kind = kind.filter(|raw| raw.starts_with('"'));
         let kind = kind.ok_or(NotForwarded::NoType)?;
         let id = id.and_then(json::string);
