@@ -20,12 +20,18 @@ pub(crate) struct Decimal {
 
 impl Decimal {
     pub(crate) fn new(value: u64) -> Self {
-        let digits = fixed::<20>(value);
-        let zeros = digits
-            .iter()
-            .take(19)
-            .take_while(|digit| **digit == b'0')
-            .count();
+        let mut digits = [b'0'; 20];
+        let mut zeros = digits.len();
+        let mut rest = value;
+        for slot in digits.iter_mut().rev() {
+            let [low, ..] = (rest % 10).to_le_bytes();
+            *slot = b'0'.wrapping_add(low);
+            rest /= 10;
+            zeros = zeros.saturating_sub(1);
+            if rest == 0 {
+                break;
+            }
+        }
         Self { digits, zeros }
     }
 
