@@ -7,15 +7,14 @@
 //! ```
 //!
 //! The buffer starts empty, doubles while reads fill it, never grows beyond one longest frame
-//! with its newline, and is given back by [`Framer::shrink`].
+//! with its newline, and is given back by [`Framer::shrink`] when a burst is over.
 
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
-use zeroize::Zeroize;
-
 use crate::limits::Limits;
+use crate::wipe::wipe;
 
 /// The size of the buffer's first allocation, in bytes.
 const INITIAL_BYTES: usize = 4_096;
@@ -62,6 +61,8 @@ pub struct Framer {
     scanned: usize,
     /// Where the received bytes end.
     end: usize,
+    /// More was received since the stream paused than the first buffer holds.
+    busy: bool,
     too_long: bool,
 }
 
@@ -75,6 +76,7 @@ impl Framer {
             start: 0,
             scanned: 0,
             end: 0,
+            busy: false,
             too_long: false,
         }
     }
@@ -106,6 +108,7 @@ impl Framer {
         debug_assert!(n <= self.buffer.len().saturating_sub(self.end));
         if !self.too_long {
             self.end = self.end.saturating_add(n).min(self.buffer.len());
+            self.busy |= self.end > INITIAL_BYTES;
         }
     }
 
@@ -159,10 +162,12 @@ impl Framer {
         self.start < self.end
     }
 
-    /// Gives the memory back when nothing is waiting in it and it grew beyond its first size.
-    /// To be called when the stream pauses.
+    /// Gives the memory back when nothing is waiting in it, it grew beyond its first size, and
+    /// little was received since this was last called. To be called when the stream pauses: what
+    /// a burst took is kept for the next one, and given back when there is none.
     pub fn shrink(&mut self) {
-        if self.start == self.end && self.buffer.len() > INITIAL_BYTES {
+        let was_busy = core::mem::take(&mut self.busy);
+        if !was_busy && self.start == self.end && self.buffer.len() > INITIAL_BYTES {
             self.discard();
         }
     }
@@ -210,14 +215,14 @@ impl Framer {
     }
 
     fn replace_buffer(&mut self, buffer: Vec<u8>) {
-        self.buffer.zeroize();
+        wipe(&mut self.buffer);
         self.buffer = buffer;
     }
 }
 
 impl Drop for Framer {
     fn drop(&mut self) {
-        self.buffer.zeroize();
+        wipe(&mut self.buffer);
     }
 }
 
@@ -339,7 +344,12 @@ mod tests {
         assert_eq!(framer.buffer.capacity(), Framer::worst_case_bytes(&limits));
         assert_eq!(framer.next_frame().unwrap().unwrap().len(), 65_536);
         framer.shrink();
-        assert_eq!(framer.buffer.capacity(), 0);
+        assert_eq!(framer.spare_mut().len(), 65_537, "kept after a burst");
+        framer.spare_mut()[..4_096].fill(b'\n');
+        framer.commit(4_096);
+        while framer.next_frame() != Ok(None) {}
+        framer.shrink();
+        assert_eq!(framer.buffer.capacity(), 0, "given back after a pause");
         assert_eq!(framer.spare_mut().len(), INITIAL_BYTES);
         framer.shrink();
         assert_eq!(framer.buffer.len(), INITIAL_BYTES, "the first size is kept");

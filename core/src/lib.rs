@@ -69,6 +69,7 @@ mod scan;
 pub mod session;
 pub mod time;
 pub mod token;
+mod wipe;
 
 pub use admission::{Admission, Admitted, ClientId, Refused};
 pub use framer::{FrameTooLong, Framer};

@@ -3,9 +3,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use zeroize::Zeroize;
-
 use crate::limits::Limits;
+use crate::wipe::wipe;
 
 /// The frame does not fit; nothing of it was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,7 +19,7 @@ impl fmt::Display for OutboxFull {
 impl core::error::Error for OutboxFull {}
 
 /// Memory above this is given back when the outbox runs empty, in bytes.
-const KEPT_BYTES: usize = 4_096;
+const KEPT_BYTES: usize = 8_192;
 
 /// Bytes waiting to be written, oldest first. A write may take any prefix of
 /// [`Outbox::pending`]; a write that was cancelled loses nothing.
@@ -109,7 +108,7 @@ impl Outbox {
 
     /// Forgets all that is waiting.
     pub fn discard(&mut self) {
-        self.buffer.zeroize();
+        wipe(&mut self.buffer);
         self.buffer = Vec::new();
         self.written = 0;
     }
@@ -129,7 +128,7 @@ impl Outbox {
             let mut grown = Vec::new();
             grown.reserve_exact(size);
             grown.extend_from_slice(self.pending());
-            self.buffer.zeroize();
+            wipe(&mut self.buffer);
             self.buffer = grown;
         }
         self.written = 0;
@@ -138,7 +137,7 @@ impl Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        self.buffer.zeroize();
+        wipe(&mut self.buffer);
     }
 }
 
