@@ -169,7 +169,7 @@ impl Followed {
     #[track_caller]
     pub(crate) fn message(&self) -> String {
         match self.next() {
-            Update::Message(text) => text,
+            Update::Message(text) => text.to_string(),
             other => panic!("{other:?}"),
         }
     }

@@ -1,17 +1,16 @@
 //! An open connection, as the task of a subscription holds it.
 
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures_util::{Sink as _, Stream as _, StreamExt as _};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
-use tokio_tungstenite::tungstenite::protocol::Message;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Utf8Bytes};
 use tracing::debug;
+use tungstenite::error::{CapacityError, Error};
+use tungstenite::protocol::Message;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::frame::{CloseFrame, Utf8Bytes};
 
+use super::socket;
 use super::stream::Stream;
 
 /// How long the last words to a server may take.
@@ -19,7 +18,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The close code of a server that gives none (RFC 6455 §7.1.5).
 const NO_CODE: u16 = 1_005;
 
-pub(crate) type Socket = WebSocketStream<Stream>;
+pub(crate) type Socket = socket::Socket<Stream>;
 
 /// What has come.
 pub(crate) enum Received {
@@ -70,7 +69,7 @@ impl<E> Link<E> {
     }
 
     pub(crate) fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Received> {
-        let Poll::Ready(next) = Pin::new(&mut self.socket).poll_next(context) else {
+        let Poll::Ready(next) = self.socket.poll_read(context) else {
             self.unread = false;
             return Poll::Pending;
         };
@@ -89,8 +88,13 @@ impl<E> Link<E> {
     /// Whether any bytes have come since this was last asked.
     pub(crate) fn has_heard(&mut self) -> bool {
         let before = self.heard;
-        self.heard = self.socket.get_ref().read_bytes();
+        self.heard = self.read_bytes();
         self.heard != before
+    }
+
+    /// How many bytes have come.
+    pub(crate) const fn read_bytes(&self) -> u64 {
+        self.socket.stream().read_bytes()
     }
 
     /// Whether a frame of the outbox was written just now; pending as long as it, or anything
@@ -99,7 +103,7 @@ impl<E> Link<E> {
         if self.mute {
             return Poll::Pending;
         }
-        match Pin::new(&mut self.socket).poll_flush(context) {
+        match self.socket.poll_flush(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(())) => Poll::Ready(std::mem::take(&mut self.writing)),
             Poll::Ready(Err(error)) => {
@@ -126,7 +130,7 @@ impl<E> Link<E> {
     }
 
     fn start(&mut self, message: Message) {
-        if let Err(error) = Pin::new(&mut self.socket).start_send(message) {
+        if let Err(error) = self.socket.start_send(message) {
             self.fall_mute(&error);
         }
     }
@@ -138,27 +142,36 @@ impl<E> Link<E> {
 
     /// Lets go of the connection. The server is told why if that can be at once.
     pub(crate) fn drop_with(mut self, code: CloseCode) {
-        let mut socket = Pin::new(&mut self.socket);
-        let told = socket.as_mut().start_send(close(code));
-        let flushed = socket.poll_flush(&mut Context::from_waker(Waker::noop()));
+        let told = self.socket.start_send(close(code));
+        let flushed = self.flush_at_once();
         debug!(?told, ?flushed, "hung up");
     }
 
     /// Lets go of a connection that the server has closed. It hears the answer if it can.
     pub(crate) fn drop_closed(mut self) {
-        let socket = Pin::new(&mut self.socket);
-        let flushed = socket.poll_flush(&mut Context::from_waker(Waker::noop()));
+        let flushed = self.flush_at_once();
         debug!(?flushed, "connection lost");
+    }
+
+    fn flush_at_once(&mut self) -> Poll<Result<(), Error>> {
+        let mut context = Context::from_waker(Waker::noop());
+        self.socket.poll_flush(&mut context)
     }
 
     /// Tells the server that we leave and waits a little for its answer.
     pub(crate) async fn leave(mut self) {
         let leave = async {
-            let Message::Close(frame) = close(CloseCode::Normal) else {
-                return;
-            };
-            let told = self.socket.close(frame).await;
-            while told.is_ok() && matches!(self.socket.next().await, Some(Ok(_))) {}
+            let socket = &mut self.socket;
+            let mut told = socket.start_send(close(CloseCode::Normal));
+            if told.is_ok() {
+                told = poll_fn(|context| socket.poll_flush(context)).await;
+            }
+            while told.is_ok()
+                && matches!(
+                    poll_fn(|context| socket.poll_read(context)).await,
+                    Some(Ok(_))
+                )
+            {}
         };
         if tokio::time::timeout(LAST_WORDS, leave).await.is_err() {
             debug!("the server did not answer the close");

@@ -9,6 +9,7 @@ pub(crate) mod link;
 pub(crate) mod origin;
 mod proxy;
 pub(crate) mod route;
+mod socket;
 pub(crate) mod stream;
 mod tls;
 pub(crate) mod token;

@@ -8,13 +8,13 @@ use base64::engine::general_purpose::STANDARD;
 use hallway_core::session::event::DialFailure;
 use sha1::{Digest as _, Sha1};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::protocol::WebSocketConfig;
 use zeroize::Zeroizing;
 
 use super::dial::DialError;
 use super::http::Head;
 use super::origin::Origin;
+use super::socket::Socket;
 use crate::entropy;
 
 /// What the answer to a key is made with.
@@ -25,7 +25,7 @@ pub(crate) async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     request: &Request<'_>,
     config: WebSocketConfig,
-) -> Result<WebSocketStream<S>, DialError> {
+) -> Result<Socket<S>, DialError> {
     let mut bytes = [0; 16];
     entropy::fill(&mut bytes)?;
     let key = STANDARD.encode(bytes);
@@ -33,7 +33,7 @@ pub(crate) async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
     stream.flush().await?;
     let head = Head::read(&mut stream).await?;
     check(&head, &key)?;
-    Ok(WebSocketStream::from_partially_read(stream, head.rest, Role::Client, Some(config)).await)
+    Ok(Socket::new(stream, head.rest, config))
 }
 
 /// What is asked for.

@@ -27,8 +27,8 @@ use hallway_core::relay::raw::Raw;
 use hallway_core::relay::versioned::UpdateId;
 use hallway_core::{Instant, Token, TokenError};
 use tokio::time::Sleep;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tracing::{debug, info};
+use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::http::{Http, HttpError};
 use crate::net::AccessToken;

@@ -1,7 +1,6 @@
 //! The client of one subscription, as a program holds it.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use hallway_core::Instant;
@@ -13,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::connector::Connector;
 use super::driver;
-use super::updates::{Update, Updates};
+use super::updates::{Incoming, Update, updates};
 use crate::clock;
 use crate::net::token::TokenSource;
 
@@ -152,7 +151,7 @@ impl Handle {
 /// One subscription that is kept up by a task of its own. Dropping it ends the subscription.
 #[derive(Debug)]
 pub struct Client {
-    updates: Arc<Updates>,
+    updates: Incoming,
     handle: Handle,
     task: JoinHandle<()>,
 }
@@ -161,11 +160,11 @@ impl Client {
     /// Starts to connect. To be called under a tokio runtime with IO and time.
     #[must_use]
     pub fn start(connector: Connector, tokens: TokenSource, settings: Settings) -> Self {
-        let updates = Arc::new(Updates::new());
+        let (outgoing, incoming) = updates();
         let (sender, commands) = mpsc::channel(MAX_COMMANDS);
-        let task = driver::drive(connector, tokens, settings, updates.clone(), commands);
+        let task = driver::drive(connector, tokens, settings, outgoing, commands);
         Self {
-            updates,
+            updates: incoming,
             handle: Handle { commands: sender },
             task: tokio::spawn(task),
         }

@@ -1,11 +1,11 @@
 //! The way to one session.
 
 use hallway_core::session::limits::Limits;
-use tokio_tungstenite::WebSocketStream;
 use zeroize::Zeroizing;
 
 use super::endpoint::Endpoint;
 use crate::net::dial::DialError;
+use crate::net::link::Socket;
 use crate::net::route::Route;
 use crate::net::stream::Stream;
 use crate::net::upgrade::{Request, config, upgrade};
@@ -40,7 +40,7 @@ impl Connector {
         &self,
         token: &AccessToken,
         limits: &Limits,
-    ) -> Result<WebSocketStream<Stream>, DialError> {
+    ) -> Result<Socket, DialError> {
         let stream = self.open().await?;
         let bearer = Zeroizing::new(["Bearer ", token.expose()].concat());
         let request = Request {

@@ -18,13 +18,15 @@ use hallway_core::session::event::{Action, CloseReason, DialFailure, Epoch, Even
 use hallway_core::session::subscription::{Answer, Subscription};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tracing::{debug, info};
+use tungstenite::Utf8Bytes;
+use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::attempts::{Attempts, Dialled, Work};
 use super::client::{Command, Reply, Settings};
 use super::connector::Connector;
-use super::updates::{Update, Updates};
+use super::text::Text;
+use super::updates::{Outgoing, Update, Updates};
 use crate::entropy;
 use crate::net::dial::DialError;
 use crate::net::link::{Link, Received};
@@ -41,11 +43,11 @@ pub(super) async fn drive(
     connector: Connector,
     tokens: TokenSource,
     settings: Settings,
-    updates: Arc<Updates>,
+    updates: Outgoing,
     commands: mpsc::Receiver<Command>,
 ) {
     // However this task ends, its client hears of it.
-    let finish = Finish(updates.clone());
+    let finish = Finish(updates.updates());
     let now = (settings.clock)();
     let seed = settings.seed.unwrap_or_else(random);
     let mut machine =
@@ -64,6 +66,7 @@ pub(super) async fn drive(
         leaving: None,
         sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
         armed: now,
+        counted: 0,
     };
     poll_fn(|context| driver.poll(context)).await;
     drop(finish);
@@ -100,7 +103,7 @@ struct Driver {
     machine: Subscription,
     settings: Settings,
     attempts: Attempts,
-    updates: Arc<Updates>,
+    updates: Outgoing,
     commands: mpsc::Receiver<Command>,
     transport: Transport,
     asking: Option<(Epoch, Work<bool>)>,
@@ -113,6 +116,8 @@ struct Driver {
     sleep: Pin<Box<Sleep>>,
     /// The deadline that `sleep` waits for.
     armed: Instant,
+    /// How many bytes of the open connection were read for updates.
+    counted: u64,
 }
 
 impl Driver {
@@ -216,6 +221,7 @@ impl Driver {
         let event = match result {
             Ok(socket) => {
                 self.detail = None;
+                self.counted = 0;
                 self.transport = Transport::Open(Box::new(Link::new(epoch, socket)));
                 self.machine.handle_opened(epoch, now)
             }
@@ -269,6 +275,7 @@ impl Driver {
             moved = true;
             *budget = budget.saturating_sub(1);
         }
+        self.updates.flush();
         if let Transport::Open(link) = &mut self.transport
             && link.has_heard()
         {
@@ -279,7 +286,7 @@ impl Driver {
 
     fn take(&mut self, received: Received, now: Instant) {
         match received {
-            Received::Text(text) => self.take_message(Some(&text)),
+            Received::Text(text) => self.take_message(Some(text)),
             Received::Binary => self.take_message(None),
             // All bytes are a sign of life.
             Received::Sign => {}
@@ -306,20 +313,28 @@ impl Driver {
     }
 
     /// A text message, or a binary one.
-    fn take_message(&mut self, text: Option<&str>) {
+    fn take_message(&mut self, text: Option<Utf8Bytes>) {
         let Transport::Open(link) = &self.transport else {
             return;
         };
-        let event = match text {
+        let event = match &text {
             Some(text) => self.machine.handle_message(link.epoch, text),
             None => self.machine.handle_binary(link.epoch),
         };
         let Some(event) = event else {
             return;
         };
-        let text = text.unwrap_or_default();
+        let read = link.read_bytes();
+        let bytes = read.saturating_sub(std::mem::replace(&mut self.counted, read));
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if matches!(event, Event::MessageReceived) {
+            drop(event);
+            self.updates
+                .push_message(Text::new(text.unwrap_or_default()), bytes);
+            return;
+        }
+        let text = text.as_deref().unwrap_or_default();
         let update = match event {
-            Event::MessageReceived => Update::Message(text.to_owned()),
             Event::MessageIgnored(why) => {
                 let total = self.machine.ignored();
                 info!(%why, total, "a message was ignored");
@@ -351,10 +366,14 @@ impl Driver {
                 cancelled,
             },
             // A message does not cause these.
-            Event::Connected | Event::Reconnecting { .. } | Event::Closed { .. } | _ => return,
+            Event::MessageReceived
+            | Event::Connected
+            | Event::Reconnecting { .. }
+            | Event::Closed { .. }
+            | _ => return,
         };
         self.tag(None);
-        self.updates.push(update);
+        self.updates.push(update, bytes);
     }
 
     fn tick(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
@@ -427,7 +446,7 @@ impl Driver {
             if is_frame {
                 self.machine.handle_transmitted(link.epoch);
                 if let Some(Some(request_id)) = self.tags.pop_front() {
-                    self.updates.push(Update::Sent { request_id });
+                    self.updates.push(Update::Sent { request_id }, 0);
                 }
                 moved = true;
             }
@@ -487,7 +506,7 @@ impl Driver {
             | Event::RequestRefused { .. }
             | _ => return,
         };
-        self.updates.push(update);
+        self.updates.push(update, 0);
     }
 }
 

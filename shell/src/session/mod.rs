@@ -32,12 +32,14 @@ mod endpoint;
 mod events;
 #[cfg(test)]
 mod tests;
+mod text;
 mod updates;
 
 pub use client::{Client, Handle, Reply, Settings};
 pub use connector::Connector;
 pub use endpoint::{Endpoint, EndpointError};
 pub use events::PostError;
+pub use text::Text;
 pub use updates::Update;
 
 pub use crate::net::{

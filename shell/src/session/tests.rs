@@ -136,7 +136,7 @@ async fn messages_come_and_answers_go() {
     assert_eq!(next(&mut client).await, Update::Connected);
 
     say(&mut socket, r#"{"type":"new","x":1e999}"#).await;
-    let message = Update::Message(r#"{"type":"new","x":1e999}"#.to_owned());
+    let message = Update::Message(r#"{"type":"new","x":1e999}"#.to_owned().into());
     assert_eq!(next(&mut client).await, message);
     say(&mut socket, "[1]").await;
     let (why, total) = (NotForwarded::NotAnObject, 1);
@@ -396,7 +396,10 @@ async fn a_message_may_be_as_long_as_it_may_be() {
     let longest = frame.replace(r#""""#, &format!("\"{}\"", "p".repeat(2_000 - frame.len())));
     assert_eq!(longest.len(), 2_000);
     say(&mut socket, &longest).await;
-    assert_eq!(next(&mut client).await, Update::Message(longest.clone()));
+    assert_eq!(
+        next(&mut client).await,
+        Update::Message(longest.clone().into())
+    );
     say(&mut socket, &(longest + " ")).await;
     assert_eq!(cause(&mut client).await, Cause::MessageTooLong);
     let close = socket.next().await.unwrap().unwrap();

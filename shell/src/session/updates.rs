@@ -1,6 +1,14 @@
 //! What a subscription tells its client, and the bounded queue between their tasks.
+//!
+//! ```text
+//!   Outgoing { batch } ──flush──> Updates { waiting } ──refill──> Incoming { taken }
+//! ```
+//!
+//! The task's end and the client's end each have a part of their own, so that a burst of
+//! messages takes the lock and wakes the client once, not once a message.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -8,10 +16,16 @@ use std::time::Duration;
 use hallway_core::session::control::NotForwarded;
 use hallway_core::session::event::{Cancelled, Cause, CloseReason};
 
-/// How many updates wait for a slow consumer before the connection is no longer read from.
-const MAX_WAITING: usize = 256;
-/// How many bytes of messages they may hold before; the last one may exceed it.
-const MAX_WAITING_BYTES: usize = 1_048_576;
+use super::text::Text;
+
+/// How many updates wait for a slow consumer before the connection is no longer read from; it
+/// may have taken as many that it has not come to.
+const MAX_WAITING: usize = 128;
+/// How many bytes may have been read for them before; the last batch may exceed it.
+const MAX_WAITING_BYTES: usize = 524_288;
+/// How many bytes may have been read for messages that the client does not know of; the last
+/// one may exceed it.
+const MAX_BATCH_BYTES: usize = 65_536;
 
 /// What has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +34,7 @@ pub enum Update {
     /// The connection is open.
     Connected,
     /// A message, as the server wrote it.
-    Message(String),
+    Message(Text),
     /// A message that is no JSON object with a type is only counted.
     Ignored {
         /// What it is.
@@ -84,31 +98,42 @@ pub enum Update {
     },
 }
 
-impl Update {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Message(message)
-            | Self::Request { message, .. }
-            | Self::RequestRefused { message, .. }
-            | Self::RequestCancelled {
-                message: Some(message),
-                ..
-            } => message.len(),
-            Self::RequestCancelled { request_id, .. } | Self::Sent { request_id } => {
-                request_id.len()
-            }
-            Self::Connected
-            | Self::Ignored { .. }
-            | Self::Reconnecting { .. }
-            | Self::Closed { .. } => 0,
+#[derive(Debug)]
+struct Waiting {
+    update: Update,
+    /// How many bytes were read for it. What was read is in memory as long as it is, so that
+    /// these are counted and not those of its text.
+    bytes: usize,
+}
+
+/// Updates that wait, and how many bytes they hold.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+}
+
+impl Queue {
+    fn has_room(&self) -> bool {
+        self.waiting.len() < MAX_WAITING && self.bytes < MAX_WAITING_BYTES
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        self.bytes = self.bytes.saturating_add(waiting.bytes);
+        self.waiting.push_back(waiting);
+    }
+
+    /// Removes the last update if it is such a one.
+    fn unsay(&mut self, is_such: impl Fn(&Update) -> bool) {
+        if let Some(last) = self.waiting.pop_back_if(|last| is_such(&last.update)) {
+            self.bytes = self.bytes.saturating_sub(last.bytes);
         }
     }
 }
 
 #[derive(Debug)]
 struct Inner {
-    waiting: VecDeque<Update>,
-    bytes: usize,
+    queue: Queue,
     consumer: Waker,
     producer: Waker,
     /// No more updates come.
@@ -121,55 +146,28 @@ struct Inner {
 #[derive(Debug)]
 pub(super) struct Updates(Mutex<Inner>);
 
-impl Updates {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(Inner {
-            waiting: VecDeque::new(),
-            bytes: 0,
-            consumer: Waker::noop().clone(),
-            producer: Waker::noop().clone(),
-            finished: false,
-            abandoned: false,
-        }))
-    }
+/// Both ends of a new queue.
+pub(super) fn updates() -> (Outgoing, Incoming) {
+    let updates = Arc::new(Updates(Mutex::new(Inner {
+        queue: Queue::default(),
+        consumer: Waker::noop().clone(),
+        producer: Waker::noop().clone(),
+        finished: false,
+        abandoned: false,
+    })));
+    let outgoing = Outgoing {
+        updates: updates.clone(),
+        batch: Queue::default(),
+        room: 0,
+    };
+    let taken = VecDeque::new();
+    (outgoing, Incoming { updates, taken })
+}
 
+impl Updates {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing in here panics; what a panic elsewhere has left is whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether there is room for what the server sends; if not, the task is woken when there
-    /// is.
-    pub(super) fn poll_room(&self, context: &Context<'_>) -> bool {
-        let mut inner = self.lock();
-        let has_room = inner.waiting.len() < MAX_WAITING && inner.bytes < MAX_WAITING_BYTES;
-        if !has_room {
-            inner.producer.clone_from(context.waker());
-        }
-        has_room
-    }
-
-    /// Whether nobody takes updates any more; if not, the task is woken when that is so.
-    pub(super) fn poll_abandoned(&self, context: &Context<'_>) -> bool {
-        let mut inner = self.lock();
-        inner.producer.clone_from(context.waker());
-        inner.abandoned
-    }
-
-    /// Appends an update. What the server cannot cause at will may come beyond the bound; while
-    /// there is no room, only the last state of the connection is kept.
-    pub(super) fn push(&self, update: Update) {
-        let mut inner = self.lock();
-        if inner.waiting.len() >= MAX_WAITING && matches!(update, Update::Reconnecting { .. }) {
-            inner.waiting.pop_back_if(|last| *last == Update::Connected);
-            let is_state = |last: &mut Update| matches!(last, Update::Reconnecting { .. });
-            inner.waiting.pop_back_if(is_state);
-        }
-        inner.bytes = inner.bytes.saturating_add(update.bytes());
-        inner.waiting.push_back(update);
-        let consumer = std::mem::replace(&mut inner.consumer, Waker::noop().clone());
-        drop(inner);
-        consumer.wake();
     }
 
     /// Says that no more updates come.
@@ -178,30 +176,123 @@ impl Updates {
         inner.finished = true;
         inner.consumer.wake_by_ref();
     }
+}
+
+/// The end of the task.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    updates: Arc<Updates>,
+    /// Messages that the client does not know of.
+    batch: Queue,
+    /// How many more of them there is room for, at least.
+    room: usize,
+}
+
+impl Outgoing {
+    /// What outlives this end.
+    pub(super) fn updates(&self) -> Arc<Updates> {
+        self.updates.clone()
+    }
+
+    /// Whether there is room for what the server sends; if not, the task is woken when there
+    /// is.
+    pub(super) fn poll_room(&mut self, context: &Context<'_>) -> bool {
+        if self.room > 0 && self.batch.bytes < MAX_BATCH_BYTES {
+            return true;
+        }
+        self.flush();
+        let mut inner = self.updates.lock();
+        let has_room = inner.queue.has_room();
+        if has_room {
+            self.room = MAX_WAITING.saturating_sub(inner.queue.waiting.len());
+        } else {
+            inner.producer.clone_from(context.waker());
+        }
+        has_room
+    }
+
+    /// Whether nobody takes updates any more; if not, the task is woken when that is so.
+    pub(super) fn poll_abandoned(&self, context: &Context<'_>) -> bool {
+        let mut inner = self.updates.lock();
+        inner.producer.clone_from(context.waker());
+        inner.abandoned
+    }
+
+    /// Appends a message for which `bytes` bytes were read, to be flushed with others.
+    pub(super) fn push_message(&mut self, text: Text, bytes: usize) {
+        let update = Update::Message(text);
+        self.batch.push(Waiting { update, bytes });
+        self.room = self.room.saturating_sub(1);
+    }
+
+    /// Gives the client what it does not know of.
+    pub(super) fn flush(&mut self) {
+        self.room = 0;
+        if !self.batch.waiting.is_empty() {
+            let mut inner = self.updates.lock();
+            inner.queue.waiting.append(&mut self.batch.waiting);
+            let bytes = std::mem::take(&mut self.batch.bytes);
+            inner.queue.bytes = inner.queue.bytes.saturating_add(bytes);
+            wake_consumer(inner);
+        }
+    }
+
+    /// Appends an update for which `bytes` bytes were read. What the server cannot cause at will
+    /// may come beyond the bound; while there is no room, only the last state of the connection
+    /// is kept.
+    pub(super) fn push(&mut self, update: Update, bytes: usize) {
+        self.flush();
+        let mut inner = self.updates.lock();
+        if inner.queue.waiting.len() >= MAX_WAITING && matches!(update, Update::Reconnecting { .. })
+        {
+            inner.queue.unsay(|last| *last == Update::Connected);
+            let is_state = |last: &Update| matches!(last, Update::Reconnecting { .. });
+            inner.queue.unsay(is_state);
+        }
+        inner.queue.push(Waiting { update, bytes });
+        wake_consumer(inner);
+    }
+}
+
+/// Unlocks first: the waker may poll at once.
+fn wake_consumer(mut inner: MutexGuard<'_, Inner>) {
+    let consumer = std::mem::replace(&mut inner.consumer, Waker::noop().clone());
+    drop(inner);
+    consumer.wake();
+}
+
+/// The end of the client.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    updates: Arc<Updates>,
+    /// What it has taken and not come to.
+    taken: VecDeque<Waiting>,
+}
+
+impl Incoming {
+    /// The next update; `None` when there is none left and no more come.
+    pub(super) fn poll_next(&mut self, context: &Context<'_>) -> Poll<Option<Update>> {
+        if self.taken.is_empty() {
+            let mut inner = self.updates.lock();
+            let was_full = !inner.queue.has_room();
+            std::mem::swap(&mut self.taken, &mut inner.queue.waiting);
+            inner.queue.bytes = 0;
+            if self.taken.is_empty() && !inner.finished {
+                inner.consumer.clone_from(context.waker());
+                return Poll::Pending;
+            }
+            if was_full {
+                inner.producer.wake_by_ref();
+            }
+        }
+        Poll::Ready(self.taken.pop_front().map(|waiting| waiting.update))
+    }
 
     /// Says that nobody takes them any more.
     pub(super) fn abandon(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.updates.lock();
         inner.abandoned = true;
         inner.producer.wake_by_ref();
-    }
-
-    /// The next update; `None` when there is none left and no more come.
-    pub(super) fn poll_next(&self, context: &Context<'_>) -> Poll<Option<Update>> {
-        let mut inner = self.lock();
-        let Some(update) = inner.waiting.pop_front() else {
-            if inner.finished {
-                return Poll::Ready(None);
-            }
-            inner.consumer.clone_from(context.waker());
-            return Poll::Pending;
-        };
-        let was_full = inner.waiting.len() + 1 >= MAX_WAITING || inner.bytes >= MAX_WAITING_BYTES;
-        inner.bytes = inner.bytes.saturating_sub(update.bytes());
-        if was_full {
-            inner.producer.wake_by_ref();
-        }
-        Poll::Ready(Some(update))
     }
 }
 
@@ -226,50 +317,98 @@ mod tests {
         }
     }
 
-    fn take(updates: &Updates) -> Option<Update> {
-        match updates.poll_next(&context()) {
+    fn take(incoming: &mut Incoming) -> Option<Update> {
+        match incoming.poll_next(&context()) {
             Poll::Ready(update) => update,
             Poll::Pending => None,
         }
     }
 
-    #[test]
-    fn updates_come_in_order_until_the_end() {
-        let updates = Updates::new();
-        assert!(updates.poll_next(&context()).is_pending());
-        updates.push(Update::Connected);
-        updates.push(Update::Message("{}".to_owned()));
-        updates.push(Update::Closed {
-            reason: CloseReason::GaveUp {
-                why: GaveUp::Time,
-                cause: Cause::NoPong,
-            },
-            detail: None,
-            unsent: 0,
-        });
-        updates.finish();
-        assert_eq!(take(&updates), Some(Update::Connected));
-        assert_eq!(take(&updates), Some(Update::Message("{}".to_owned())));
-        assert!(matches!(take(&updates), Some(Update::Closed { .. })));
-        assert_eq!(updates.poll_next(&context()), Poll::Ready(None));
+    fn message() -> Text {
+        "{}".to_owned().into()
     }
 
     #[test]
-    fn room_is_bounded_by_count_and_by_bytes() {
-        let updates = Updates::new();
-        for _ in 0..MAX_WAITING {
-            assert!(updates.poll_room(&context()));
-            updates.push(Update::Message(String::new()));
-        }
-        assert!(!updates.poll_room(&context()));
-        take(&updates);
-        assert!(updates.poll_room(&context()));
+    fn updates_come_in_order_until_the_end() {
+        let (mut outgoing, mut incoming) = updates();
+        assert!(incoming.poll_next(&context()).is_pending());
+        outgoing.push(Update::Connected, 0);
+        outgoing.push_message(message(), 2);
+        outgoing.push_message("[]".to_owned().into(), 2);
+        outgoing.push(
+            Update::Closed {
+                reason: CloseReason::GaveUp {
+                    why: GaveUp::Time,
+                    cause: Cause::NoPong,
+                },
+                detail: None,
+                unsent: 0,
+            },
+            0,
+        );
+        outgoing.updates().finish();
+        assert_eq!(take(&mut incoming), Some(Update::Connected));
+        assert_eq!(take(&mut incoming), Some(Update::Message(message())));
+        assert_eq!(
+            take(&mut incoming),
+            Some(Update::Message("[]".to_owned().into()))
+        );
+        assert!(matches!(take(&mut incoming), Some(Update::Closed { .. })));
+        assert_eq!(incoming.poll_next(&context()), Poll::Ready(None));
+    }
 
-        let updates = Updates::new();
-        updates.push(Update::Message("x".repeat(MAX_WAITING_BYTES)));
-        assert!(!updates.poll_room(&context()));
-        take(&updates);
-        assert!(updates.poll_room(&context()));
+    #[test]
+    fn room_is_bounded_by_count() {
+        let (mut outgoing, mut incoming) = updates();
+        for known in [true, false] {
+            for _ in 0..MAX_WAITING {
+                assert!(outgoing.poll_room(&context()));
+                if known {
+                    outgoing.push(Update::Connected, 0);
+                } else {
+                    outgoing.push_message(message(), 0);
+                }
+            }
+            assert!(!outgoing.poll_room(&context()));
+            // The client takes all of them at once, and gets them one by one.
+            for _ in 0..MAX_WAITING {
+                assert!(take(&mut incoming).is_some());
+                assert!(outgoing.poll_room(&context()));
+            }
+            assert!(incoming.poll_next(&context()).is_pending());
+        }
+    }
+
+    #[test]
+    fn room_is_bounded_by_bytes() {
+        let (mut outgoing, mut incoming) = updates();
+        for (each, expected) in [
+            (MAX_WAITING_BYTES, 1),
+            (MAX_WAITING_BYTES - 1, 2),
+            (MAX_BATCH_BYTES, MAX_WAITING_BYTES / MAX_BATCH_BYTES),
+        ] {
+            let mut count = 0;
+            while outgoing.poll_room(&context()) {
+                outgoing.push_message(message(), each);
+                count += 1;
+            }
+            assert_eq!(count, expected);
+            while take(&mut incoming).is_some() {}
+        }
+    }
+
+    #[test]
+    fn a_message_is_known_when_it_is_flushed_or_there_are_many_bytes() {
+        let (mut outgoing, mut incoming) = updates();
+        assert!(outgoing.poll_room(&context()));
+        outgoing.push_message(message(), MAX_BATCH_BYTES - 1);
+        assert!(outgoing.poll_room(&context()));
+        assert!(incoming.poll_next(&context()).is_pending());
+        outgoing.flush();
+        assert!(take(&mut incoming).is_some());
+        outgoing.push_message(message(), MAX_BATCH_BYTES);
+        assert!(outgoing.poll_room(&context()));
+        assert!(take(&mut incoming).is_some());
     }
 
     #[derive(Default)]
@@ -283,48 +422,58 @@ mod tests {
 
     #[test]
     fn each_side_is_woken_by_the_other() {
-        let (updates, woken) = (Updates::new(), Arc::new(Woken::default()));
+        let ((mut outgoing, mut incoming), woken) = (updates(), Arc::new(Woken::default()));
         let waker = Waker::from(woken.clone());
         let context = &mut Context::from_waker(&waker);
         let count = || woken.0.load(Ordering::Relaxed);
         for _ in 0..MAX_WAITING {
-            updates.push(Update::Connected);
+            outgoing.push(Update::Connected, 0);
         }
-        assert!(!updates.poll_room(context));
-        take(&updates);
+        assert!(!outgoing.poll_room(context));
+        take(&mut incoming);
         assert_eq!(count(), 1);
-        updates.push(Update::Message("x".repeat(MAX_WAITING_BYTES)));
-        while updates.lock().waiting.len() > 1 {
-            take(&updates);
-        }
-        assert!(!updates.poll_room(context));
-        let before = count();
-        take(&updates);
-        assert_eq!(count(), before + 1);
-        assert!(updates.poll_next(context).is_pending());
-        updates.push(Update::Connected);
-        assert_eq!(count(), before + 2);
-        assert!(!updates.poll_abandoned(context));
-        updates.abandon();
-        assert_eq!(count(), before + 3);
-        assert!(updates.poll_abandoned(context));
+        while take(&mut incoming).is_some() {}
+        assert_eq!(count(), 1);
+        outgoing.push_message(message(), MAX_WAITING_BYTES);
+        assert!(!outgoing.poll_room(context));
+        take(&mut incoming);
+        assert_eq!(count(), 2);
+        assert!(incoming.poll_next(context).is_pending());
+        outgoing.push(Update::Connected, 0);
+        assert_eq!(count(), 3);
+        take(&mut incoming);
+        assert!(incoming.poll_next(context).is_pending());
+        outgoing.push_message(message(), 2);
+        outgoing.push_message(message(), 2);
+        assert_eq!(count(), 3);
+        outgoing.flush();
+        outgoing.flush();
+        assert_eq!(count(), 4);
+        while take(&mut incoming).is_some() {}
+        assert!(incoming.poll_next(context).is_pending());
+        outgoing.updates().finish();
+        assert_eq!(count(), 5);
+        assert!(!outgoing.poll_abandoned(context));
+        incoming.abandon();
+        assert_eq!(count(), 6);
+        assert!(outgoing.poll_abandoned(context));
     }
 
     #[test]
     fn a_connection_that_comes_and_goes_fills_nothing() {
-        let updates = Updates::new();
+        let (mut outgoing, mut incoming) = updates();
         for _ in 0..MAX_WAITING {
-            updates.push(Update::Message(String::new()));
+            outgoing.push_message(message(), 0);
         }
         for attempt in 1..1_000 {
-            updates.push(reconnecting(attempt));
-            updates.push(Update::Connected);
+            outgoing.push(reconnecting(attempt), 0);
+            outgoing.push(Update::Connected, 0);
         }
-        assert_eq!(updates.lock().waiting.len(), MAX_WAITING + 2);
         for _ in 0..MAX_WAITING {
-            assert_eq!(take(&updates), Some(Update::Message(String::new())));
+            assert_eq!(take(&mut incoming), Some(Update::Message(message())));
         }
-        assert_eq!(take(&updates), Some(reconnecting(999)));
-        assert_eq!(take(&updates), Some(Update::Connected));
+        assert_eq!(take(&mut incoming), Some(reconnecting(999)));
+        assert_eq!(take(&mut incoming), Some(Update::Connected));
+        assert!(incoming.poll_next(&context()).is_pending());
     }
 }

@@ -129,7 +129,7 @@ mod tests {
     fn messages_are_one_line_each_as_they_came() {
         let message = "{\"type\":\"x\",\r\n \"a\": 1e999,\"b\":\"\\n\"}\n".to_owned();
         assert_eq!(
-            line(&Update::Message(message)),
+            line(&Update::Message(message.into())),
             "{\"type\":\"x\",   \"a\": 1e999,\"b\":\"\\n\"} \n"
         );
     }

@@ -354,7 +354,7 @@ mod tests {
     fn the_status_line_is_erased_and_counts_down() {
         let mut view = View::new();
         assert_eq!(shown(&mut view, &Update::Connected), "[connected]");
-        let system = Update::Message(r#"{"type":"system","subtype":"x"}"#.to_owned());
+        let system = Update::Message(r#"{"type":"system","subtype":"x"}"#.to_owned().into());
         assert_eq!(
             shown(&mut view, &system),
             format!("{ERASE}- system: x\n[connected]")

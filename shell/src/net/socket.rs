@@ -1,0 +1,114 @@
+//! A WebSocket over a stream, for the one task that holds it.
+//!
+//! The library's protocol is driven directly: its asynchronous wrapper also serves tasks that
+//! read and write apart, for which it registers two wakers with each message.
+
+use std::io::{self, Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tungstenite::error::{Error, Result};
+use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
+
+/// The client's end of a WebSocket.
+pub(crate) struct Socket<S> {
+    stream: S,
+    protocol: WebSocketContext,
+    ended: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    /// A socket whose handshake was made; `part` was read behind it.
+    pub(crate) fn new(stream: S, part: Vec<u8>, config: WebSocketConfig) -> Self {
+        let config = Some(config);
+        Self {
+            stream,
+            protocol: WebSocketContext::from_partially_read(part, Role::Client, config),
+            ended: false,
+        }
+    }
+
+    pub(crate) const fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// The next message; after an error nothing comes. Pings are answered on the way.
+    pub(crate) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let mut stream = Ready::new(&mut self.stream, context);
+        let read = ready!(unless_blocked(self.protocol.read(&mut stream)));
+        self.ended = read.is_err();
+        Poll::Ready(match read {
+            Err(Error::AlreadyClosed | Error::ConnectionClosed) => None,
+            Ok(_) | Err(_) => Some(read),
+        })
+    }
+
+    /// Takes a message to be written; [`Socket::poll_flush`] does it.
+    pub(crate) fn start_send(&mut self, message: Message) -> Result<()> {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut stream = Ready::new(&mut self.stream, &mut context);
+        // What could not be written at once is kept.
+        match unless_blocked(self.protocol.write(&mut stream, message)) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Writes what is to be written.
+    pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut stream = Ready::new(&mut self.stream, context);
+        match ready!(unless_blocked(self.protocol.flush(&mut stream))) {
+            Err(Error::ConnectionClosed) => Poll::Ready(Ok(())),
+            result => Poll::Ready(result),
+        }
+    }
+}
+
+fn unless_blocked<T>(result: Result<T>) -> Poll<Result<T>> {
+    match result {
+        Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        result => Poll::Ready(result),
+    }
+}
+
+/// What a stream can do at once. When it cannot, the task of the context is woken.
+struct Ready<'a, 'b, S> {
+    stream: Pin<&'a mut S>,
+    context: &'a mut Context<'b>,
+}
+
+impl<'a, 'b, S: Unpin> Ready<'a, 'b, S> {
+    fn new(stream: &'a mut S, context: &'a mut Context<'b>) -> Self {
+        let stream = Pin::new(stream);
+        Self { stream, context }
+    }
+}
+
+fn at_once<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
+    match polled {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+impl<S: AsyncRead> Read for Ready<'_, '_, S> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(bytes);
+        at_once(self.stream.as_mut().poll_read(self.context, &mut buffer))?;
+        Ok(buffer.filled().len())
+    }
+}
+
+impl<S: AsyncWrite> Write for Ready<'_, '_, S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        at_once(self.stream.as_mut().poll_write(self.context, bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        at_once(self.stream.as_mut().poll_flush(self.context))
+    }
+}
