@@ -63,6 +63,21 @@ const PIECES: &[&str] = &[
     "\"data\":",
     "\"id\":\"i\"",
     "\"message\":",
+    "\"t\":\"new-message\"",
+    "\"t\":\"update-session\"",
+    "\"type\":\"activity\"",
+    "\"body\":{",
+    "\"sid\":\"S\"",
+    "\"seq\":1",
+    "\"content\":{\"t\":\"encrypted\",\"c\":\"x\"}",
+    "\"metadata\":{\"value\":null,\"version\":2}",
+    "\"active\":true",
+    "\"method\":\"S:a\"",
+    "\"params\":",
+    "\"token\":\"t\"",
+    "\"secret\":\"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\"",
+    "\"machineId\":\"m\"",
+    "..",
 ];
 
 proptest! {
@@ -82,6 +97,21 @@ proptest! {
     fn plaintext(bytes in pieces()) {
         fuzzing::check_plaintext(&bytes);
     }
+
+    #[test]
+    fn update(bytes in pieces()) {
+        fuzzing::check_update(&bytes);
+    }
+
+    #[test]
+    fn rpc(bytes in pieces()) {
+        fuzzing::check_rpc(&bytes);
+    }
+
+    #[test]
+    fn credentials(bytes in pieces()) {
+        fuzzing::check_credentials(&bytes);
+    }
 }
 
 proptest! {
@@ -90,6 +120,20 @@ proptest! {
     #[test]
     fn cipher(bytes in steering(200)) {
         fuzzing::check_cipher(&bytes.0);
+    }
+
+    #[test]
+    fn link(bytes in steering(400)) {
+        if let Some(operations) = fuzzing::LinkOperations::read(&bytes.0) {
+            operations.check();
+        }
+    }
+
+    #[test]
+    fn session(bytes in steering(400)) {
+        if let Some(operations) = fuzzing::SessionOperations::read(&bytes.0) {
+            operations.check();
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
+use aes_gcm::AeadInOut;
 use zeroize::Zeroizing;
 
 use super::base64;
@@ -313,7 +313,8 @@ fn seal_gcm(key: &DataKey, nonce: Nonce, plaintext: &[u8]) -> Result<Vec<u8>, Se
     let (_, message) = out
         .split_at_mut_checked(GCM_HEADER_BYTES)
         .ok_or(SealError::TooLong)?;
-    let tag = gcm(key)
+    let tag = key
+        .cipher()
         .encrypt_inout_detached(nonce.into(), &[], message.into())
         .map_err(|_| SealError::TooLong)?;
     out.extend_from_slice(&tag);
@@ -332,14 +333,10 @@ fn open_gcm(key: &DataKey, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
         .split_last_chunk::<TAG_BYTES>()
         .ok_or(OpenError::TooShort)?;
     let mut message = message.to_vec();
-    gcm(key)
+    key.cipher()
         .decrypt_inout_detached(nonce.into(), &[], message.as_mut_slice().into(), tag.into())
         .map_err(|_| OpenError::Forged)?;
     Ok(message)
-}
-
-fn gcm(key: &DataKey) -> Aes256Gcm {
-    Aes256Gcm::new(key.expose().into())
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 //! Every secret is wiped on drop and prints a placeholder. Entropy comes from the caller, who
 //! wipes its own copy.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
+use aes_gcm::Aes256Gcm;
 use ed25519_dalek::{Signer, SigningKey};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha512};
@@ -15,19 +17,10 @@ use zeroize::Zeroizing;
 use super::base64;
 use super::raw::Object;
 
-/// Defines a secret of 32 bytes.
-macro_rules! secret {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
-        $(#[$doc])*
-        pub struct $name(Zeroizing<[u8; 32]>);
-
+/// Defines how a secret of 32 bytes is read and shown; its first field holds them.
+macro_rules! reading {
+    ($name:ident) => {
         impl $name {
-            /// Takes the secret's bytes.
-            #[must_use]
-            pub fn from_bytes(bytes: &[u8; 32]) -> Self {
-                Self(Zeroizing::new(*bytes))
-            }
-
             /// The secret that `bytes` are; `None` unless there are 32 of them.
             #[must_use]
             pub fn from_slice(bytes: &[u8]) -> Option<Self> {
@@ -52,6 +45,24 @@ macro_rules! secret {
                 f.write_str(concat!(stringify!($name), "(redacted)"))
             }
         }
+    };
+}
+
+/// Defines a secret of 32 bytes.
+macro_rules! secret {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        pub struct $name(Zeroizing<[u8; 32]>);
+
+        impl $name {
+            /// Takes the secret's bytes.
+            #[must_use]
+            pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+                Self(Zeroizing::new(*bytes))
+            }
+        }
+
+        reading!($name);
     )*};
 }
 
@@ -59,11 +70,32 @@ secret! {
     /// The secret of an account: all else follows from it. In the `legacy` variant it is also
     /// the key of all sessions and machines.
     AccountSecret;
-    /// The key of one session, or of one machine, in the `dataKey` variant.
-    DataKey;
     /// The key of the blobs of an account or of one session.
     BlobKey;
 }
+
+/// The key of one session, or of one machine, in the `dataKey` variant. It holds the cipher's
+/// own schedule of the key beside it, which would take longer to make than a short message to
+/// seal.
+pub struct DataKey(Zeroizing<[u8; 32]>, Box<Aes256Gcm>);
+
+impl DataKey {
+    /// Takes the secret's bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(
+            Zeroizing::new(*bytes),
+            Box::new(Aes256Gcm::new(bytes.into())),
+        )
+    }
+
+    /// The cipher under this key.
+    pub(super) fn cipher(&self) -> &Aes256Gcm {
+        &self.1
+    }
+}
+
+reading!(DataKey);
 
 /// A node of a key tree: a key, and the chain code that its children follow from.
 pub struct KeyNode {

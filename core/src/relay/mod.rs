@@ -3,6 +3,7 @@
 pub mod base64;
 pub mod cipher;
 pub mod client;
+pub mod credentials;
 pub mod cursor;
 pub mod delays;
 pub mod engineio;

@@ -12,7 +12,8 @@ mod tree;
 pub use operations::Operations;
 pub use owner::check_owner;
 pub use relay::{
-    check_cipher, check_cursor, check_durable, check_engineio, check_plaintext, check_socketio,
+    LinkOperations, SessionOperations, check_cipher, check_credentials, check_cursor,
+    check_durable, check_engineio, check_plaintext, check_rpc, check_socketio, check_update,
     check_versioned,
 };
 pub use tree::check_tree;
@@ -31,6 +32,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("control", model::check::check_control),
     ("conversation", model::check_conversation),
     ("cost", crate::cost::check),
+    ("credentials", check_credentials),
     ("cursor", check_cursor),
     ("durable", check_durable),
     ("engineio", check_engineio),
@@ -38,6 +40,11 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("framer", model::check_framer),
     ("inbox", model::check::check_inbox),
     ("input", model::check_input),
+    ("link", |bytes| {
+        if let Some(operations) = LinkOperations::read(bytes) {
+            operations.check();
+        }
+    }),
     ("mailbox", model::check::check_mailbox),
     ("message", model::check_message),
     ("operations", |bytes| {
@@ -49,10 +56,17 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("owner", check_owner),
     ("plaintext", check_plaintext),
     ("record", model::check_record),
+    ("rpc", check_rpc),
+    ("session", |bytes| {
+        if let Some(operations) = SessionOperations::read(bytes) {
+            operations.check();
+        }
+    }),
     ("socketio", check_socketio),
     ("subscription", model::check::check_subscription),
     ("time", check_time),
     ("tree", check_tree),
+    ("update", check_update),
     ("versioned", check_versioned),
 ];
 

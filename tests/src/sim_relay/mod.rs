@@ -10,7 +10,7 @@ mod flaw;
 mod http;
 mod judge;
 mod people;
-mod server;
+pub(crate) mod server;
 mod world;
 
 pub use flaw::{Flaw, Reached};

@@ -7,53 +7,53 @@ use serde_json::{Value, json};
 
 /// A message that is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stored {
-    pub(super) seq: u64,
-    pub(super) local_id: Option<String>,
-    pub(super) content: String,
+pub(crate) struct Stored {
+    pub(crate) seq: u64,
+    pub(crate) local_id: Option<String>,
+    pub(crate) content: String,
 }
 
 /// A value with its version.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Versioned {
-    pub(super) version: u64,
-    pub(super) value: Option<String>,
+pub(crate) struct Versioned {
+    pub(crate) version: u64,
+    pub(crate) value: Option<String>,
 }
 
 /// The server.
 #[derive(Debug, Default)]
-pub(super) struct Server {
+pub(crate) struct Server {
     /// It knows no durable route.
-    pub(super) old: bool,
+    pub(crate) old: bool,
     /// It says that metadata are written, and writes nothing: a deliberate fault.
-    pub(super) forgets_writes: bool,
-    pub(super) messages: Vec<Stored>,
-    pub(super) seq: u64,
-    pub(super) metadata: Versioned,
-    pub(super) state: Versioned,
-    pub(super) usage: Option<Value>,
-    pub(super) ended: bool,
+    pub(crate) forgets_writes: bool,
+    pub(crate) messages: Vec<Stored>,
+    pub(crate) seq: u64,
+    pub(crate) metadata: Versioned,
+    pub(crate) state: Versioned,
+    pub(crate) usage: Option<Value>,
+    pub(crate) ended: bool,
     /// The sockets that have joined, and the methods of each.
-    pub(super) joined: BTreeMap<u64, BTreeSet<String>>,
+    pub(crate) joined: BTreeMap<u64, BTreeSet<String>>,
     /// Calls that wait: socket and id, and what the answer must say.
-    pub(super) calls: BTreeMap<(u64, u64), String>,
+    pub(crate) calls: BTreeMap<(u64, u64), String>,
     /// Answers to calls, as they came.
-    pub(super) answers: Vec<(String, String)>,
-    pub(super) next_call: u64,
+    pub(crate) answers: Vec<(String, String)>,
+    pub(crate) next_call: u64,
 }
 
 /// Frames for a socket.
-pub(super) type Out = Vec<(u64, String)>;
+pub(crate) type Out = Vec<(u64, String)>;
 
 impl Server {
     /// The first frame on a socket.
-    pub(super) fn hello() -> String {
+    pub(crate) fn hello() -> String {
         let body = json!({"sid": "e", "upgrades": [], "pingInterval": 15_000, "pingTimeout": 45_000, "maxPayload": 20_000});
         format!("0{body}")
     }
 
     /// A socket is gone.
-    pub(super) fn drop_socket(&mut self, socket: u64) {
+    pub(crate) fn drop_socket(&mut self, socket: u64) {
         self.joined.remove(&socket);
         self.calls.retain(|(of, _), _| *of != socket);
     }
@@ -63,7 +63,7 @@ impl Server {
     /// # Panics
     ///
     /// When the frame is none that a client may send.
-    pub(super) fn frame(&mut self, socket: u64, frame: &str) -> Out {
+    pub(crate) fn frame(&mut self, socket: u64, frame: &str) -> Out {
         if let Some(auth) = frame.strip_prefix("40") {
             let auth: Value = serde_json::from_str(auth).expect("an object");
             assert_eq!(auth["sessionId"], "S");
@@ -155,7 +155,7 @@ impl Server {
     }
 
     /// Tells every socket of a value.
-    pub(super) fn tell_value(&self, member: &str) -> Out {
+    pub(crate) fn tell_value(&self, member: &str) -> Out {
         let slot = match member {
             "metadata" => &self.metadata,
             _ => &self.state,
@@ -172,7 +172,7 @@ impl Server {
 
     /// Stores a message, unless it is there; then a number is lost. Its number, and whether it
     /// is new.
-    pub(super) fn store(&mut self, local_id: Option<String>, content: &str) -> (u64, bool) {
+    pub(crate) fn store(&mut self, local_id: Option<String>, content: &str) -> (u64, bool) {
         let there = |stored: &&Stored| local_id.is_some() && stored.local_id == local_id;
         if let Some(stored) = self.messages.iter().find(there) {
             let seq = stored.seq;
@@ -193,14 +193,14 @@ impl Server {
     }
 
     /// Tells every socket of a message.
-    pub(super) fn tell_message(&self, seq: u64) -> Out {
+    pub(crate) fn tell_message(&self, seq: u64) -> Out {
         let stored = self.messages.iter().find(|stored| stored.seq == seq);
         let message = row(stored.expect("stored"));
         self.tell(&json!({"t": "new-message", "sid": "S", "message": message}))
     }
 
     /// `POST /v3/sessions/:id/messages`.
-    pub(super) fn post(&mut self, body: &str) -> (Out, String) {
+    pub(crate) fn post(&mut self, body: &str) -> (Out, String) {
         let body: Value = serde_json::from_str(body).expect("JSON");
         let messages = body["messages"].as_array().expect("a list");
         assert!((1..=100).contains(&messages.len()));
@@ -218,7 +218,7 @@ impl Server {
     }
 
     /// `GET /v3/sessions/:id/messages?after_seq=`.
-    pub(super) fn page(&self, after: u64, limit: usize) -> String {
+    pub(crate) fn page(&self, after: u64, limit: usize) -> String {
         let mut beyond = self.messages.iter().filter(|stored| stored.seq > after);
         let rows: Vec<_> = beyond.by_ref().take(limit).map(row).collect();
         let more = beyond.next().is_some();
@@ -226,13 +226,13 @@ impl Server {
     }
 
     /// `GET /v1/sessions/:id/messages`.
-    pub(super) fn history(&self) -> String {
+    pub(crate) fn history(&self) -> String {
         let newest: Vec<_> = self.messages.iter().rev().take(150).map(row).collect();
         json!({"messages": newest}).to_string()
     }
 
     /// Calls the method `echo` on the socket that has it for longest.
-    pub(super) fn call(&mut self, params: &str, expected: String) -> Option<(u64, String)> {
+    pub(crate) fn call(&mut self, params: &str, expected: String) -> Option<(u64, String)> {
         let owner = self
             .joined
             .iter()

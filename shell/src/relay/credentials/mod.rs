@@ -11,18 +11,15 @@ mod settings;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use hallway_core::relay::base64;
-use hallway_core::relay::cipher::Cipher;
-use hallway_core::relay::keys::{AccountSecret, BoxKeyPair, DataKey, PublicKey};
-use hallway_core::relay::raw::Raw;
+use hallway_core::relay::credentials as text;
 use zeroize::Zeroizing;
 
 use crate::dir::{Dir, DirError, Role};
 use crate::net::{AccessToken, NoToken};
 
 pub(crate) use session_keys::DIRECTORY as SESSION_KEYS;
-pub use session_keys::SessionKey;
-pub use settings::{Settings, SettingsError};
+pub use settings::SettingsError;
+pub use text::{Keys, Malformed, SessionKey, Settings};
 
 /// The longest file of these that is read, in bytes.
 const MAX_BYTES: usize = 1_048_576;
@@ -51,7 +48,7 @@ pub enum CredentialsError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        why: &'static str,
+        why: Malformed,
     },
     /// The token is none.
     #[error("{} holds no token; {source}; pair anew, or move it away", path.display())]
@@ -61,58 +58,6 @@ pub enum CredentialsError {
         /// What is wrong.
         source: NoToken,
     },
-}
-
-/// The keys of this machine, by the variant of its cipher.
-#[derive(Debug)]
-pub enum Keys {
-    /// The secret of the account, which is the key of everything.
-    Legacy(AccountSecret),
-    /// Each session has its own key.
-    DataKey {
-        /// The account's content key, which sessions' keys are boxed to.
-        public: PublicKey,
-        /// The key of what this machine says of itself.
-        machine: DataKey,
-    },
-}
-
-impl Keys {
-    /// The public half of the account's content key.
-    #[must_use]
-    pub fn content_key(&self) -> PublicKey {
-        match self {
-            Self::Legacy(secret) => secret.content_key_pair().public(),
-            Self::DataKey { public, .. } => *public,
-        }
-    }
-
-    /// The pair that unwraps the keys of sessions; only who has the account's secret has it.
-    #[must_use]
-    pub fn content_pair(&self) -> Option<BoxKeyPair> {
-        match self {
-            Self::Legacy(secret) => Some(secret.content_key_pair()),
-            Self::DataKey { .. } => None,
-        }
-    }
-
-    /// What the machine's own values are sealed with.
-    #[must_use]
-    pub fn machine_cipher(&self) -> Cipher {
-        match self {
-            Self::Legacy(secret) => Cipher::Legacy(AccountSecret::from_bytes(secret.expose())),
-            Self::DataKey { machine, .. } => Cipher::DataKey(DataKey::from_bytes(machine.expose())),
-        }
-    }
-
-    /// The name of the variant.
-    #[must_use]
-    pub const fn variant(&self) -> &'static str {
-        match self {
-            Self::Legacy(_) => "legacy",
-            Self::DataKey { .. } => "dataKey",
-        }
-    }
 }
 
 /// Who we are to the server, and the keys.
@@ -137,83 +82,17 @@ impl Credentials {
     ///
     /// [`CredentialsError`]; `path` is for its words.
     pub fn parse(content: &[u8], path: &Path) -> Result<Self, CredentialsError> {
-        let malformed = |why| CredentialsError::Malformed {
-            path: path.to_path_buf(),
-            why,
-        };
-        let text = std::str::from_utf8(content).map_err(|_| malformed("it is not UTF-8"))?;
-        let [secret, encryption, token] = Raw::parse(text)
-            .and_then(|raw| raw.pick(["secret", "encryption", "token"]))
-            .ok_or_else(|| malformed("it is no JSON object"))?;
-        let string = |raw: Raw<'_>| {
-            let text = raw.text()?;
-            Some(Zeroizing::new(text.to_unicode()?.into_owned()))
-        };
-        let token = token
-            .and_then(string)
-            .ok_or_else(|| malformed("it has no token"))?;
-        let token = AccessToken::parse(&token).map_err(|source| CredentialsError::Token {
-            path: path.to_path_buf(),
-            source,
+        let content = text::Credentials::parse(content).map_err(|why| {
+            let path = path.to_path_buf();
+            CredentialsError::Malformed { path, why }
         })?;
-        if let Some(secret) = secret.filter(|secret| !secret.is_null()) {
-            let secret = string(secret).and_then(|text| AccountSecret::from_base64(&text));
-            let secret = secret.ok_or_else(|| malformed("its secret is not 32 bytes"))?;
-            let keys = Keys::Legacy(secret);
-            return Ok(Self { token, keys });
-        }
-        let [public, machine] = encryption
-            .and_then(|raw| raw.pick(["publicKey", "machineKey"]))
-            .ok_or_else(|| malformed("it has neither a secret nor keys"))?;
-        let public = public.and_then(string);
-        let machine = machine.and_then(string);
-        let keys = Keys::DataKey {
-            public: public
-                .and_then(|text| PublicKey::from_base64(&text))
-                .ok_or_else(|| malformed("its public key is not 32 bytes"))?,
-            machine: machine
-                .and_then(|text| DataKey::from_base64(&text))
-                .ok_or_else(|| malformed("its machine key is not 32 bytes"))?,
-        };
+        let token = AccessToken::parse(&content.token).map_err(|source| {
+            let path = path.to_path_buf();
+            CredentialsError::Token { path, source }
+        })?;
+        let keys = content.keys;
         Ok(Self { token, keys })
     }
-
-    /// The content of `access.key`, as the others write it.
-    fn to_json(&self) -> Zeroizing<String> {
-        let encoded = |bytes: &[u8]| Zeroizing::new(base64::encode(bytes));
-        let token = self.token.expose();
-        Zeroizing::new(match &self.keys {
-            Keys::Legacy(secret) => {
-                let secret = encoded(secret.expose());
-                [
-                    "{\n  \"secret\": \"",
-                    &secret,
-                    "\",\n  \"token\": \"",
-                    &escaped(token),
-                    "\"\n}",
-                ]
-                .concat()
-            }
-            Keys::DataKey { public, machine } => {
-                let (public, machine) = (encoded(public.as_bytes()), encoded(machine.expose()));
-                [
-                    "{\n  \"encryption\": {\n    \"publicKey\": \"",
-                    &public,
-                    "\",\n    \"machineKey\": \"",
-                    &machine,
-                    "\"\n  },\n  \"token\": \"",
-                    &escaped(token),
-                    "\"\n}",
-                ]
-                .concat()
-            }
-        })
-    }
-}
-
-/// `token`, which is graphic ASCII, within quotes.
-fn escaped(token: &str) -> Zeroizing<String> {
-    Zeroizing::new(token.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// The directory of the relay's clients: `HAPPY_HOME_DIR`, else `~/.happy`.
@@ -271,7 +150,8 @@ impl HappyHome {
     /// [`DirError`]; what was there stays.
     pub fn store(&self, credentials: &Credentials) -> Result<(), DirError> {
         let dir = Dir::create(&self.path)?;
-        dir.write_durable(ACCESS_KEY, credentials.to_json().as_bytes())
+        let content = text::Credentials::to_json(credentials.token.expose(), &credentials.keys);
+        dir.write_durable(ACCESS_KEY, content.as_bytes())
     }
 
     /// The content of a file that others may have left open.
@@ -290,6 +170,8 @@ impl HappyHome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hallway_core::relay::base64;
+    use hallway_core::relay::keys::{AccountSecret, DataKey, PublicKey};
     use std::fs;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
@@ -308,34 +190,6 @@ mod tests {
     }
 
     /// Covers: R4.9
-    #[test]
-    fn both_variants_are_read_as_others_wrote_them() {
-        let legacy = parse(&format!(
-            "{{\n  \"secret\": \"{}\",\n  \"token\": \"t.o.k\",\n \"more\": []}}\n",
-            key(1)
-        ))
-        .unwrap();
-        let Keys::Legacy(secret) = &legacy.keys else {
-            panic!("it is the other variant");
-        };
-        assert_eq!(secret.expose(), &[1; 32]);
-        assert_eq!(legacy.token.expose(), "t.o.k");
-        let text = format!(
-            r#"{{"encryption":{{"publicKey":"{}","machineKey":"{}"}},"token":"t"}}"#,
-            key(2),
-            key(3)
-        );
-        let Keys::DataKey { public, machine } = parse(&text).unwrap().keys else {
-            panic!("it is the other variant");
-        };
-        assert_eq!((public.as_bytes(), machine.expose()), (&[2; 32], &[3; 32]));
-        let both = text.replace("{\"enc", &format!("{{\"secret\":\"{}\",\"enc", key(4)));
-        assert!(matches!(parse(&both).unwrap().keys, Keys::Legacy(_)));
-        // The agent's has its members the other way round.
-        let agent = format!(r#"{{"token":"t","secret":"{}"}}"#, key(5));
-        assert_eq!(parse(&agent).unwrap().keys.variant(), "legacy");
-    }
-
     #[test]
     fn what_holds_no_credentials_is_refused_without_showing_it() {
         let secret = key(7);

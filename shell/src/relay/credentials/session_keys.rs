@@ -2,26 +2,14 @@
 //! the time when only the server's wrapped copy is left, which this machine cannot open
 //! (relay.md §9.9).
 
-use hallway_core::relay::base64;
-use hallway_core::relay::keys::DataKey;
-use hallway_core::relay::raw::{Raw, Text};
+use hallway_core::relay::credentials::SessionKey;
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
 use super::HappyHome;
 use crate::dir::{Dir, DirError, Role};
 
 /// The directory of the keys, one file a tag.
 pub(crate) const DIRECTORY: &str = "hallway-session-keys";
-
-/// The key of one session, and the wrapped copy that the server has.
-#[derive(Debug)]
-pub struct SessionKey {
-    /// The key.
-    pub key: DataKey,
-    /// The server's `dataEncryptionKey`.
-    pub wrapped: String,
-}
 
 impl HappyHome {
     /// The key that is kept for the session of this tag at this server.
@@ -36,7 +24,7 @@ impl HappyHome {
             dir.read_private(&file_name(server, tag), super::MAX_BYTES)
         };
         match read() {
-            Ok(content) => Ok(parse(&content)),
+            Ok(content) => Ok(SessionKey::parse(&content)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
@@ -55,17 +43,7 @@ impl HappyHome {
     ) -> Result<(), DirError> {
         let dir = Dir::create(self.path())?;
         let (dir, made) = dir.create_child(DIRECTORY, Role::CapabilityDirectory)?;
-        let encoded = Zeroizing::new(base64::encode(key.key.expose()));
-        let content = Zeroizing::new(
-            [
-                "{\"key\":\"",
-                &encoded,
-                "\",\"wrapped\":",
-                Text::new(&key.wrapped).raw().as_str(),
-                "}\n",
-            ]
-            .concat(),
-        );
+        let content = key.to_json();
         dir.write_durable(&file_name(server, tag), content.as_bytes())?;
         if let Some(made) = made {
             made.keep();
@@ -89,19 +67,10 @@ fn file_name(server: &str, tag: &str) -> String {
     name
 }
 
-fn parse(content: &[u8]) -> Option<SessionKey> {
-    let text = std::str::from_utf8(content).ok()?;
-    let [key, wrapped] = Raw::parse(text)?.pick(["key", "wrapped"])?;
-    let key = Zeroizing::new(key?.text()?.to_unicode()?.into_owned());
-    Some(SessionKey {
-        key: DataKey::from_base64(&key)?,
-        wrapped: wrapped?.text()?.to_unicode()?.into_owned(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hallway_core::relay::keys::DataKey;
     use std::fs;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use hallway_core::relay::credentials::Settings;
 use hallway_core::relay::plaintext::Document;
 use hallway_core::relay::raw::{Raw, Text};
 
@@ -32,29 +33,6 @@ pub enum SettingsError {
         "the settings are locked; {LOCK} in {} was held for 5 s; try again when the other client is done", .0.display()
     )]
     Locked(PathBuf),
-}
-
-/// What the settings say, as far as it concerns us.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// The server, if another than the default.
-    pub server_url: Option<String>,
-    /// The id that this machine has.
-    pub machine_id: Option<String>,
-}
-
-impl Settings {
-    fn of(document: &Document) -> Self {
-        let text = |name| {
-            let text = document.get(name).and_then(Raw::text)?;
-            let text = text.to_unicode()?.into_owned();
-            (!text.is_empty()).then_some(text)
-        };
-        Self {
-            server_url: text("serverUrl"),
-            machine_id: text("machineId"),
-        }
-    }
 }
 
 impl HappyHome {
@@ -104,9 +82,7 @@ impl HappyHome {
 
     fn document(&self) -> Result<Document, SettingsError> {
         let content = self.read(SETTINGS)?;
-        let text = std::str::from_utf8(&content).ok();
-        text.and_then(Raw::parse)
-            .and_then(Document::parse)
+        Settings::document(&content)
             .ok_or_else(|| SettingsError::Malformed(self.path().join(SETTINGS)))
     }
 

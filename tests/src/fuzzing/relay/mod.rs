@@ -4,17 +4,46 @@
 
 mod cipher;
 mod codecs;
+mod credentials;
+mod link;
 mod machines;
 mod plaintext;
+mod session;
+mod told;
 mod versioned;
 
 pub use cipher::check_cipher;
 pub use codecs::{check_engineio, check_socketio};
+pub use credentials::check_credentials;
+pub use link::LinkOperations;
 pub use machines::{check_cursor, check_durable};
 pub use plaintext::check_plaintext;
+pub use session::SessionOperations;
+pub use told::{check_rpc, check_update};
 pub use versioned::check_versioned;
 
 /// The text that the bytes are, with U+FFFD for what is none.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The bytes that `text` spells in either base64 alphabet, bit by bit. Other characters are
+/// skipped, and the first `=` ends it.
+fn spelled(text: &str) -> Vec<u8> {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bits = Vec::with_capacity(text.len() * 6);
+    for byte in text.bytes().take_while(|byte| *byte != b'=') {
+        let byte = match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            other => other,
+        };
+        if let Some(value) = alphabet.iter().position(|letter| *letter == byte) {
+            bits.extend([5, 4, 3, 2, 1, 0].map(|place| value >> place & 1 == 1));
+        }
+    }
+    let whole = bits.chunks_exact(8);
+    whole
+        .map(|byte| byte.iter().fold(0, |sum, bit| sum << 1 | u8::from(*bit)))
+        .collect()
 }
