@@ -534,7 +534,7 @@ impl World {
         match action {
             Action::Hangup(epoch) => {
                 assert_eq!(self.live, Some(epoch), "it is gone");
-                self.live = None;
+                (self.live, self.dialling) = (None, false);
                 self.pipe.clear();
                 self.server.drop_socket(epoch.number());
             }
