@@ -14,6 +14,8 @@ use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 /// The client's end of a WebSocket.
 pub(crate) struct Socket<S> {
     stream: S,
+    /// What was read of the stream before it was a WebSocket.
+    part: Vec<u8>,
     protocol: WebSocketContext,
     ended: bool,
 }
@@ -21,10 +23,12 @@ pub(crate) struct Socket<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// A socket whose handshake was made; `part` was read behind it.
     pub(crate) fn new(stream: S, part: Vec<u8>, config: WebSocketConfig) -> Self {
-        let config = Some(config);
+        // Given the part, the library would allocate for each message no more than its length,
+        // and so read messages one by one.
         Self {
             stream,
-            protocol: WebSocketContext::from_partially_read(part, Role::Client, config),
+            part,
+            protocol: WebSocketContext::new(Role::Client, Some(config)),
             ended: false,
         }
     }
@@ -38,7 +42,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if self.ended {
             return Poll::Ready(None);
         }
-        let mut stream = Ready::new(&mut self.stream, context);
+        let mut stream = Ready::new(&mut self.stream, &mut self.part, context);
         let read = ready!(unless_blocked(self.protocol.read(&mut stream)));
         self.ended = read.is_err();
         Poll::Ready(match read {
@@ -50,7 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// Takes a message to be written; [`Socket::poll_flush`] does it.
     pub(crate) fn start_send(&mut self, message: Message) -> Result<()> {
         let mut context = Context::from_waker(Waker::noop());
-        let mut stream = Ready::new(&mut self.stream, &mut context);
+        let mut stream = Ready::new(&mut self.stream, &mut self.part, &mut context);
         // What could not be written at once is kept.
         match unless_blocked(self.protocol.write(&mut stream, message)) {
             Poll::Ready(result) => result,
@@ -60,7 +64,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Writes what is to be written.
     pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
-        let mut stream = Ready::new(&mut self.stream, context);
+        let mut stream = Ready::new(&mut self.stream, &mut self.part, context);
         match ready!(unless_blocked(self.protocol.flush(&mut stream))) {
             Err(Error::ConnectionClosed) => Poll::Ready(Ok(())),
             result => Poll::Ready(result),
@@ -78,13 +82,17 @@ fn unless_blocked<T>(result: Result<T>) -> Poll<Result<T>> {
 /// What a stream can do at once. When it cannot, the task of the context is woken.
 struct Ready<'a, 'b, S> {
     stream: Pin<&'a mut S>,
+    part: &'a mut Vec<u8>,
     context: &'a mut Context<'b>,
 }
 
 impl<'a, 'b, S: Unpin> Ready<'a, 'b, S> {
-    fn new(stream: &'a mut S, context: &'a mut Context<'b>) -> Self {
-        let stream = Pin::new(stream);
-        Self { stream, context }
+    fn new(stream: &'a mut S, part: &'a mut Vec<u8>, context: &'a mut Context<'b>) -> Self {
+        Self {
+            stream: Pin::new(stream),
+            part,
+            context,
+        }
     }
 }
 
@@ -97,6 +105,11 @@ fn at_once<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
 
 impl<S: AsyncRead> Read for Ready<'_, '_, S> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if !self.part.is_empty() {
+            let count = self.part.as_slice().read(bytes)?;
+            self.part.drain(..count);
+            return Ok(count);
+        }
         let mut buffer = ReadBuf::new(bytes);
         at_once(self.stream.as_mut().poll_read(self.context, &mut buffer))?;
         Ok(buffer.filled().len())
@@ -110,5 +123,32 @@ impl<S: AsyncWrite> Write for Ready<'_, '_, S> {
 
     fn flush(&mut self) -> io::Result<()> {
         at_once(self.stream.as_mut().poll_flush(self.context))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::upgrade::config;
+    use std::future::poll_fn;
+    use tokio::io::AsyncWriteExt as _;
+
+    #[tokio::test]
+    async fn what_was_read_before_comes_first_however_much_it_is() {
+        let frames = b"\x81\x02{}\x81\x02[]";
+        for cut in 0..=frames.len() {
+            let (near, mut far) = tokio::io::duplex(64);
+            let (part, rest) = frames.split_at(cut);
+            let mut socket = Socket::new(near, part.to_vec(), config(1_000, 1_000));
+            far.write_all(rest).await.unwrap();
+            drop(far);
+            for expected in ["{}", "[]"] {
+                let read = poll_fn(|context| socket.poll_read(context)).await;
+                assert_eq!(read.unwrap().unwrap(), Message::text(expected), "{cut}");
+            }
+            let end = poll_fn(|context| socket.poll_read(context)).await;
+            assert!(matches!(end, Some(Err(Error::Protocol(_)))), "{end:?}");
+            assert!(poll_fn(|context| socket.poll_read(context)).await.is_none());
+        }
     }
 }

@@ -96,9 +96,14 @@ pub(crate) fn accept(key: &str) -> String {
     STANDARD.encode(hash.finalize())
 }
 
+/// How many bytes are read at a time: as many as the library allocates anew when messages still
+/// hold what was read before.
+const READ_BYTES: usize = 65_536;
+
 /// Messages of at most `longest` bytes each way, of which `outbox` may wait to be written.
 pub(crate) fn config(longest: usize, outbox: usize) -> WebSocketConfig {
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
         .max_message_size(Some(longest))
         .max_frame_size(Some(longest));
     // One frame of the outbox at a time, and pings and pongs besides.
