@@ -8,13 +8,13 @@ use std::task::{Context, Poll, Waker};
 use hallway_core::local::connection::{Action, Connection, Event};
 use hallway_core::local::inbox::Peer;
 use hallway_core::{Instant, UnixTime};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::Sleep;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::desk::{Desk, Verdict};
 use super::shared::{Order, Ticket};
+use super::stream::Stream;
 use crate::clock;
 
 /// How many frames a connection may take before the others have a turn.
@@ -22,6 +22,13 @@ const FRAMES_A_TURN: usize = 32;
 
 /// Serves one client until its connection has ended.
 pub(super) async fn serve(stream: UnixStream, peer: Peer, ticket: Ticket, desk: Desk) {
+    let stream = match Stream::new(stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            warn!(%error, pid = peer.pid, "a connection could not be registered");
+            return;
+        }
+    };
     let now = clock::now();
     let connection = Connection::new(&ticket.shared.limits, now);
     let due = connection.poll_timeout().unwrap_or(now);
@@ -36,6 +43,7 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, ticket: Ticket, desk: 
         waker: Waker::noop().clone(),
         authenticated: false,
         obeyed: Order::Serve,
+        waived: false,
     };
     while poll_fn(|context| task.poll(context)).await == Turn::Over {
         // Not by waking itself: the runtime would come back to it many times before it looks
@@ -55,7 +63,7 @@ enum Turn {
 }
 
 struct Task {
-    stream: UnixStream,
+    stream: Stream,
     connection: Connection,
     peer: Peer,
     desk: Desk,
@@ -66,6 +74,8 @@ struct Task {
     waker: Waker,
     authenticated: bool,
     obeyed: Order,
+    /// The last turn was left to the others.
+    waived: bool,
 }
 
 impl Task {
@@ -78,20 +88,17 @@ impl Task {
         if self.obey().is_ready() {
             return Poll::Ready(Turn::Ended);
         }
-        // A consumer that keeps up is not to find its inbox full because it had no turn.
-        let mut budget = if self.desk.is_crowded() {
-            1
-        } else {
-            FRAMES_A_TURN
+        let Some(mut budget) = self.budget() else {
+            return Poll::Ready(Turn::Over);
         };
+        let (now, wall) = (clock::now(), clock::wall());
         loop {
-            let (now, wall) = (clock::now(), clock::wall());
             let mut moved = self.desk.poll_late(&mut self.connection, now, context);
             let frames = self.take_frames(budget, now, wall);
             budget = budget.saturating_sub(frames);
             moved |= frames > 0;
             moved |= self.write(now, context);
-            if self.act(context).is_ready() {
+            if self.act().is_ready() {
                 return Poll::Ready(Turn::Ended);
             }
             if budget == 0 {
@@ -103,6 +110,17 @@ impl Task {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// How many frames this turn may take; `None` lets the others have theirs first. A consumer
+    /// that keeps up is not to find its inbox full because it had no turn.
+    fn budget(&mut self) -> Option<usize> {
+        if !self.desk.is_crowded() {
+            self.waived = false;
+            return Some(FRAMES_A_TURN);
+        }
+        self.waived = !self.waived;
+        (!self.waived).then_some(1)
     }
 
     fn obey(&mut self) -> Poll<()> {
@@ -147,7 +165,7 @@ impl Task {
     fn write(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
         let mut moved = false;
         while !self.connection.pending().is_empty() {
-            match Pin::new(&mut self.stream).poll_write(context, self.connection.pending()) {
+            match self.stream.poll_write(context, self.connection.pending()) {
                 Poll::Ready(Ok(n)) => self.connection.handle_output(n, now),
                 Poll::Ready(Err(_)) => self.connection.handle_broken(),
                 Poll::Pending => break,
@@ -157,16 +175,13 @@ impl Task {
         moved
     }
 
-    fn act(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn act(&mut self) -> Poll<()> {
         while let Some(action) = self.connection.poll_action() {
             match action {
                 Action::Hangup => return Poll::Ready(()),
                 Action::FinishOutput => {
-                    // Ending the output of a Unix socket does not wait; when it fails, the
-                    // peer is gone and the next read says so.
-                    if let Poll::Ready(Err(error)) =
-                        Pin::new(&mut self.stream).poll_shutdown(context)
-                    {
+                    // When it fails, the peer is gone and the next read says so.
+                    if let Err(error) = self.stream.shutdown() {
                         debug!(%error, "ending the output failed");
                     }
                 }
@@ -180,12 +195,9 @@ impl Task {
         if spare.is_empty() {
             return false;
         }
-        let mut buffer = ReadBuf::new(spare);
-        match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
-            Poll::Ready(Ok(())) => match buffer.filled().len() {
-                0 => self.connection.handle_end_of_input(),
-                n => self.connection.handle_input(n, now),
-            },
+        match self.stream.poll_read(context, spare) {
+            Poll::Ready(Ok(0)) => self.connection.handle_end_of_input(),
+            Poll::Ready(Ok(n)) => self.connection.handle_input(n, now),
             Poll::Ready(Err(_)) => self.connection.handle_broken(),
             Poll::Pending => {
                 self.connection.handle_input_drained();

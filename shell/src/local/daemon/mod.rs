@@ -4,6 +4,7 @@ mod acceptor;
 mod connection;
 mod desk;
 mod shared;
+mod stream;
 
 use std::future::poll_fn;
 use std::io;
