@@ -52,13 +52,32 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let is_full = arguments.iter().any(|word| word == "--bench")
         && !arguments.iter().any(|word| word == "--quick");
-    match measure(if is_full { &FULL } else { &QUICK }) {
+    let words: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        // For profilers: one side alone.
+        ["--case", side, length, messages, ..] => one(side, length, messages),
+        _ => measure(if is_full { &FULL } else { &QUICK }),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Hears so many messages on one side and prints the rate.
+fn one(side: &str, length: &str, messages: &str) -> Result<()> {
+    let read: Read = match side {
+        "client" => read_ours,
+        "library" => read_bare,
+        _ => anyhow::bail!("a side is client or library"),
+    };
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let rate = throughput(&runtime, messages.parse()?, length.parse()?, read)?;
+    println!("{rate:.0}");
+    Ok(())
 }
 
 /// Measures and prints; fails if a figure could not be measured, never because a target is missed.
