@@ -130,6 +130,42 @@ fn budgets_are_whole_after_what_is_forced_and_after_a_sleep() {
     ));
 }
 
+/// An event or an acknowledgement proves that a connection was of use, however short it was.
+#[test]
+fn traffic_is_proof_of_health() {
+    for (frame, expected) in [
+        (None, 3),
+        (Some("2"), 3),
+        (Some(r#"42["e"]"#), 1),
+        (Some("430[]"), 1),
+    ] {
+        let mut link = link(Limits::builder());
+        link.connect(at(0));
+        let Some(Action::Dial(first)) = link.poll_action() else {
+            panic!()
+        };
+        link.handle_dial_failed(first, DialFailure::Unreachable, at(0));
+        assert_eq!(fail(&mut link), 2);
+        let due = link.poll_timeout().expect("a dial");
+        link.handle_timeout(due);
+        let Some(Action::Dial(epoch)) = link.poll_action() else {
+            panic!()
+        };
+        link.handle_opened(epoch);
+        link.handle_message(epoch, HELLO, due);
+        link.handle_message(epoch, JOINED, due);
+        link.emit_with_ack("e", None, due).expect("room");
+        if let Some(frame) = frame {
+            link.handle_message(epoch, frame, due);
+        }
+        let event = link.handle_closed(epoch, None, due);
+        let Some(Event::Reconnecting { attempt, .. }) = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!(attempt, expected, "{frame:?}");
+    }
+}
+
 #[test]
 fn only_the_dial_that_is_under_way_opens() {
     let (mut link, epoch) = open(Limits::builder());

@@ -238,6 +238,9 @@ mod tests {
         ] {
             assert_eq!(Packet::decode(frame), Err(Violation::BadHandshake));
         }
+        for violation in [Violation::BadHandshake, Violation::Binary] {
+            assert!(!format!("{violation}").is_empty());
+        }
     }
 
     /// Covers: R1.3, R1.10

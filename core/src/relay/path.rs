@@ -41,7 +41,14 @@ pub fn confine<'a>(directory: &str, path: &'a str) -> Result<String, Outside<'a>
     if base.is_empty() && !inside.is_empty() {
         return Err(Outside(path));
     }
-    Ok(inside.join("/"))
+    let mut joined = String::new();
+    for name in inside {
+        if !joined.is_empty() {
+            joined.push('/');
+        }
+        joined.push_str(name);
+    }
+    Ok(joined)
 }
 
 /// Applies `path` to the names of an absolute path.

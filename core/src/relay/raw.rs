@@ -340,7 +340,7 @@ fn lossy(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len());
     let mut rest = raw;
     // Each escape of a surrogate is decoded with what follows it, or replaced alone.
-    while let Some(at) = rest.find("\\") {
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
         let (plain, escape) = rest.split_at_checked(at).unwrap_or((rest, ""));
         out.push_str(plain);
         let units = if escape.starts_with("\\u") { 6 } else { 2 };

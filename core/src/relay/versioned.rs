@@ -165,7 +165,7 @@ enum State {
     Asking {
         deadline: Instant,
     },
-    Ended(Outcome),
+    Ended,
 }
 
 /// A value with a version, and the updates of it.
@@ -223,7 +223,7 @@ impl Versioned {
     ///
     /// [`UpdateError`]; nothing has changed.
     pub fn request(&mut self, now: Instant) -> Result<UpdateId, UpdateError> {
-        if matches!(self.state, State::Ended(_)) {
+        if self.state == State::Ended {
             return Err(UpdateError::Ended);
         }
         if self.updates.len().saturating_add(self.outcomes.len()) >= self.limits.max_updates() {
@@ -352,7 +352,7 @@ impl Versioned {
         let overall = self.updates.front().map(|update| update.deadline);
         match self.state {
             State::Asking { deadline } => overall.into_iter().chain([deadline]).min(),
-            State::Idle | State::Ended(_) => overall,
+            State::Idle | State::Ended => overall,
         }
     }
 
@@ -389,18 +389,17 @@ impl Versioned {
     fn finish(&mut self, outcome: Outcome) {
         let update = self.updates.pop_front();
         let ended = update.map(|update| (UpdateId(update.id), outcome));
-        self.outcomes.extend(ended);
+        ended
+            .into_iter()
+            .for_each(|ended| self.outcomes.push_back(ended));
         self.state = State::Idle;
     }
 
     fn end(&mut self, outcome: Outcome) {
-        if matches!(self.state, State::Ended(_)) {
-            return;
-        }
         while !self.updates.is_empty() {
             self.finish(outcome);
         }
-        self.state = State::Ended(outcome);
+        self.state = State::Ended;
     }
 }
 

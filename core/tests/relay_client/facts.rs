@@ -176,6 +176,8 @@ fn s12_methods_that_are_not_confirmed_are_told_unless_that_is_outdated() {
     }
     driven.act();
     assert_eq!(driven.frames().len(), 3);
+    let due = driven.now.after(SECOND);
+    assert_eq!(driven.client.poll_timeout(), Some(due));
     driven.later(SECOND / 2);
     driven.client.register("d").expect("room");
     driven.act();
@@ -352,7 +354,16 @@ fn a_title_is_written_where_there_were_no_metadata() {
         .unwrap();
     driven.act();
     assert_eq!(driven.merges.len(), 2);
-    let (merge, nonce) = (driven.merges.remove(0), driven.nonce());
+    let (merge, mine) = (driven.merges.remove(0), driven.merges.remove(0));
+    assert_eq!(merge.update, mine.update, "each is the first of its value");
+    let nonce = driven.nonce();
+    let mut asked = false;
+    driven.client.merge(mine, nonce, driven.now, |_| {
+        asked = true;
+        Change::Keep
+    });
+    assert!(asked);
+    let nonce = driven.nonce();
     driven
         .client
         .merge(merge, nonce, driven.now, |_| panic!("it is the client's"));
@@ -364,20 +375,10 @@ fn a_title_is_written_where_there_were_no_metadata() {
     driven.receive(&format!(
         r#"43{id}[{{"result":"success","version":4,"metadata":"{sealed}"}}]"#
     ));
-    // The caller's own follow: one for each value.
-    let updates: Vec<_> = driven
-        .merges
-        .iter()
-        .map(|merge| (merge.target, merge.update))
-        .collect();
-    assert_eq!(
-        updates,
-        [(Target::AgentState, state), (Target::Metadata, metadata)]
-    );
+    // The caller's own follows.
     let merge = driven.merge("mine");
-    assert_eq!(merge.target, Target::AgentState);
-    let frames = driven.frames();
-    assert!(frames[0].contains("update-state"), "{frames:?}");
+    assert_eq!((merge.target, merge.update), (Target::Metadata, metadata));
+    assert_eq!((mine.target, mine.update), (Target::AgentState, state));
 }
 
 /// The title waits behind an update of the caller's that conflicts, and the session is deleted.
@@ -600,6 +601,12 @@ fn an_end_counts_once_and_waits_for_a_connection() {
     assert!(driven.now.since(began) < Limits::DEFAULT.end_timeout());
     driven.client.end(wall(), driven.now);
     assert_eq!(driven.client.poll_timeout(), None);
+    let mut driven = Driven::open();
+    driven.client.close(driven.now);
+    driven.client.end(wall(), driven.now);
+    assert_eq!(driven.client.poll_timeout(), None);
+    driven.later(Limits::DEFAULT.end_timeout());
+    assert_eq!(driven.client.handle_timeout(driven.now), None);
     // Without a connection it has an end all the same.
     let mut driven = Driven::new();
     driven.client.end(wall(), driven.now);
@@ -608,6 +615,126 @@ fn an_end_counts_once_and_waits_for_a_connection() {
         driven.client.handle_timeout(driven.now),
         Some(Event::Closed { .. })
     ));
+}
+
+/// A newer title comes while an older one is being written: it is written next, and last.
+#[test]
+fn a_title_that_is_outdated_is_written_again() {
+    let mut driven = Driven::open();
+    let title = |driven: &mut Driven, text: &str, id: &str| {
+        let line = format!(r#"{{"type":"summary","summary":"{text}"}}"#);
+        let nonce = driven.nonce();
+        driven
+            .client
+            .send_claude(raw(&line), id, nonce, wall())
+            .expect("room");
+        driven.act();
+    };
+    // Merges for the title, and the server consents; what was written.
+    let write = |driven: &mut Driven, version: u64, newer: Option<&str>| {
+        let (merge, nonce) = (driven.merges.remove(0), driven.nonce());
+        let client = &mut driven.client;
+        client.merge(merge, nonce, driven.now, |_| panic!("it is the client's"));
+        let frames = driven.frames();
+        let (_, written, id) = emitted(&frames[0]);
+        let sealed = written["metadata"].as_str().unwrap();
+        if let Some(text) = newer {
+            title(driven, text, text);
+        }
+        let id = id.unwrap();
+        let answer =
+            format!(r#"43{id}[{{"result":"success","version":{version},"metadata":"{sealed}"}}]"#);
+        assert_eq!(driven.receive(&answer), None);
+        opened(sealed)
+    };
+    title(&mut driven, "old", "a");
+    assert!(write(&mut driven, 4, Some("new")).contains("old"));
+    assert_eq!(
+        driven.events(),
+        [],
+        "it is not told before the newer one is written"
+    );
+    assert_eq!(driven.merges.len(), 1);
+    assert!(write(&mut driven, 5, None).contains("new"));
+    assert_eq!(driven.events().len(), 1);
+    assert_eq!(driven.merges, []);
+}
+
+/// 9.4: an update waits for room among what waits for an acknowledgement.
+#[test]
+fn an_update_waits_for_room_for_its_acknowledgement() {
+    let mut driven = Driven::open_after(Limits::builder().max_pending_acks(1), 0);
+    let usage = r#"{"type":"assistant","uuid":"u","message":{"usage":{"input_tokens":3,"output_tokens":4}}}"#;
+    let nonce = driven.nonce();
+    driven
+        .client
+        .send_claude(raw(usage), "a", nonce, wall())
+        .expect("room");
+    driven
+        .client
+        .request_update(Target::Metadata, driven.now)
+        .unwrap();
+    driven.act();
+    let frames = driven.frames();
+    let (_, _, id) = emitted(&frames[0]);
+    assert_eq!(driven.merges, []);
+    driven.receive(&format!(r#"43{}[{{"success":true}}]"#, id.unwrap()));
+    assert_eq!(driven.merges.len(), 1);
+}
+
+/// A message that only sealing makes too long, and a history that only the limits do.
+#[test]
+fn what_is_just_too_long_is_said() {
+    let limits = Limits::builder().max_batch_bytes(300).max_page_bytes(600);
+    let mut driven = Driven::open_after(limits, 0);
+    let text = format!("\"{}\"", "x".repeat(280));
+    let nonce = driven.nonce();
+    assert_eq!(
+        driven.client.send(&text, "a", nonce),
+        Err(SendError::TooLong)
+    );
+    // As long as it may be, and one longer.
+    let body = |length: usize| {
+        let empty = r#"{"messages":[],"hasMore":false,"":""}"#;
+        empty.replace(
+            r#":"""#,
+            &format!(r#":"{}""#, "x".repeat(length - empty.len())),
+        )
+    };
+    driven.drop_link();
+    driven.reconnect();
+    let fetch = driven.fetches.pop().expect("a fetch");
+    driven.client.handle_page(fetch.id, &body(600), driven.now);
+    assert_eq!(driven.events(), []);
+    driven.drop_link();
+    driven.reconnect();
+    let fetch = driven.fetches.pop().expect("settled, and fetched anew");
+    let event = driven
+        .client
+        .handle_fetch_failed(fetch.id, HttpFailure::NoRoute, driven.now);
+    assert_eq!(event, Some(Event::FellBack));
+    while driven.fetches.is_empty() {
+        driven.tick();
+    }
+    let fetch = driven.fetches.pop().expect("a fetch");
+    assert_eq!(fetch.route, Route::Socket);
+    // The old route has no smaller pages.
+    let event = driven.client.handle_page(fetch.id, &body(601), driven.now);
+    assert_eq!(event, Some(Event::FetchingStopped(HttpFailure::TooLarge)));
+}
+
+/// Without a listener nothing is fetched, whatever is known and whatever is being posted.
+#[test]
+fn s9_nobody_listens_and_nothing_is_fetched() {
+    let mut driven = Driven::new();
+    driven.join();
+    let frame = driven.live(1, "one");
+    assert_eq!(driven.receive(&frame), None);
+    driven.send("a");
+    assert_eq!((driven.posts.len(), driven.fetches.len()), (1, 0));
+    driven.client.listen();
+    driven.act();
+    assert_eq!(driven.fetches.len(), 1);
 }
 
 /// As many ciphertexts are remembered as the limits say, the newest.
@@ -632,6 +759,115 @@ fn a_replay_is_known_as_long_as_it_is_remembered() {
         }
     }
     assert_eq!(replayed, [3, 4, 6, 7]);
+}
+
+/// 9.11: what was fetched and not taken is not given any more.
+#[test]
+fn a_page_ends_with_its_client() {
+    let mut driven = Driven::open();
+    driven.drop_link();
+    driven.reconnect();
+    let rows = [driven.row(1, "one"), driven.row(2, "two")];
+    let fetch = driven.fetches.pop().expect("a fetch");
+    let body = format!(r#"{{"messages":[{}],"hasMore":false}}"#, rows.join(","));
+    assert_eq!(driven.client.handle_page(fetch.id, &body, driven.now), None);
+    let first = driven.client.poll_event(driven.now).expect("a message");
+    assert_eq!(said(&[first]), [(1, "one".into())]);
+    driven.client.close(driven.now);
+    assert_eq!(driven.events(), []);
+    assert_eq!(driven.client.cursor(), 1);
+}
+
+/// A connection that is lost says nothing about the server's will to take a report.
+#[test]
+fn reports_that_are_lost_with_connections_are_sent_for_ever() {
+    let mut driven = Driven::open_after(Limits::builder().ack_timeout(SECOND), 0);
+    let usage = r#"{"type":"assistant","uuid":"u","message":{"usage":{"input_tokens":3,"output_tokens":4}}}"#;
+    let nonce = driven.nonce();
+    driven
+        .client
+        .send_claude(raw(usage), "a", nonce, wall())
+        .expect("room");
+    for _ in 0..3 {
+        for _ in 1..Limits::DEFAULT.max_registrations() {
+            driven.act();
+            assert!(driven.frames()[0].contains("usage-report"));
+            driven.tick();
+            assert_eq!(driven.events(), []);
+        }
+        driven.drop_link();
+        assert_eq!(driven.events(), []);
+        driven.reconnect();
+    }
+}
+
+/// Over the socket a batch begins when everything before it has left.
+#[test]
+fn over_the_socket_a_batch_waits_for_an_empty_queue() {
+    let mut driven = Driven::open();
+    driven.send("a");
+    let (id, _) = driven.posts.pop().expect("a post");
+    driven.client.register("m").expect("room");
+    driven.act();
+    let failure = HttpFailure::NoRoute;
+    driven.client.handle_post_failed(id, failure, driven.now);
+    driven.later(2 * SECOND);
+    driven.client.handle_timeout(driven.now);
+    driven.act();
+    let epoch = driven.live.unwrap();
+    let first = driven.client.poll_transmit(epoch).expect("a frame");
+    assert!(first.contains("rpc-register"));
+    driven.client.handle_transmitted(epoch, driven.now);
+    assert_eq!(driven.client.poll_transmit(epoch), None);
+    driven.act();
+    let second = driven.client.poll_transmit(epoch).expect("a frame");
+    assert!(second.contains(r#"42["message""#));
+}
+
+/// The bound of a value, both ways: as long as it may be, and one longer.
+#[test]
+fn values_are_taken_and_written_up_to_their_bound() {
+    let mut driven = Driven::open_after(Limits::builder().max_value_bytes(256), 0);
+    let value = |length: usize| {
+        let text = format!(r#"{{"a":"{}"}}"#, "x".repeat(length - 8));
+        Document::parse(raw(&text)).expect("an object")
+    };
+    for (length, version) in [(256, 7), (257, 8)] {
+        let nonce = driven.nonce();
+        let text = value(length);
+        let sealed = cipher()
+            .seal_text(nonce, text.raw().as_str())
+            .expect("short");
+        let told = format!(
+            r#"42["update",{{"id":"u","seq":1,"body":{{"t":"update-session","id":"S","agentState":{{"value":"{sealed}","version":{version}}}}}}}]"#
+        );
+        driven.receive(&told);
+        let expected = match length {
+            256 => Value::Document(text),
+            _ => Value::Unreadable,
+        };
+        assert_eq!(
+            driven.client.value(Target::AgentState),
+            (&expected, version)
+        );
+    }
+    for (length, frames) in [(256, 1), (257, 0)] {
+        driven
+            .client
+            .request_update(Target::Metadata, driven.now)
+            .unwrap();
+        driven.act();
+        let (merge, nonce) = (driven.merges.remove(0), driven.nonce());
+        driven
+            .client
+            .merge(merge, nonce, driven.now, |_| Change::Write(value(length)));
+        let written = driven.frames();
+        assert_eq!(written.len(), frames);
+        for frame in written {
+            let (_, _, id) = emitted(&frame);
+            driven.receive(&format!(r#"43{}[{{"result":"error"}}]"#, id.unwrap()));
+        }
+    }
 }
 
 /// The end waits for what was asked for before it: an update of either value.
@@ -707,12 +943,13 @@ fn over_the_socket_what_does_not_fit_goes_with_the_next_batch() {
         sent
     };
     driven.act();
-    let mut first = sent(&mut driven);
-    while first.is_empty() {
+    while driven.client.poll_transmit(driven.live.unwrap()).is_none() {
         driven.tick();
-        first = sent(&mut driven);
     }
-    assert_eq!(first, ["a", "b"]);
+    // What is to be confirmed leaves first.
+    assert_eq!(driven.fetches, []);
+    assert_eq!(sent(&mut driven), ["a", "b"]);
+    assert_eq!(driven.fetches.len(), 1);
 }
 
 #[test]

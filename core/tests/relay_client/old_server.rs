@@ -192,6 +192,16 @@ fn a_history_that_is_too_short_is_said() {
     let events = driven.page(&rows, false);
     assert_eq!(events[0], Event::Withheld(Withheld { from: 1, to: 50 }));
     assert_eq!(said(&events).len(), 150);
+    // A whole history that begins right behind, and one that leaves numbers out but is no
+    // longer than all there is: nothing is missing.
+    for (from, to) in [(201, 350), (352, 353)] {
+        driven.drop_link();
+        driven.reconnect();
+        let rows: Vec<_> = (from..=to).rev().map(|seq| driven.row(seq, "x")).collect();
+        let events = driven.page(&rows, false);
+        assert_eq!(said(&events).len(), events.len());
+        assert_eq!(events.len(), rows.len());
+    }
     // Nor is there another way than this one.
     driven.drop_link();
     driven.reconnect();

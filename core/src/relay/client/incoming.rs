@@ -110,12 +110,8 @@ impl Client {
                 }
                 self.answer_usage(asked, argument)?
             }
-            link::Event::AckLost { asked, why } => {
-                if self.lose_attempt(asked) {
-                    return None;
-                }
-                self.lose_usage(asked, why)?
-            }
+            // An attempt keeps the time itself.
+            link::Event::AckLost { asked, why } => self.lose_usage(asked, why)?,
             link::Event::OwedLost { owed, why } => Some(Event::RpcLost { owed, why }),
             link::Event::Ignored(why) => Some(Event::Ignored(why)),
             link::Event::Reconnecting {

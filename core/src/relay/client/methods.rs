@@ -9,7 +9,7 @@
 //! ```
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 
 use crate::relay::events;
@@ -23,14 +23,13 @@ enum State {
     Wanted { tries: usize },
     Asked { tries: usize, deadline: Instant },
     Confirmed,
-    Unconfirmed,
+    Unconfirmed { told: bool },
 }
 
 /// The methods that are served.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Methods {
     methods: BTreeMap<Box<str>, State>,
-    unconfirmed: VecDeque<Box<str>>,
 }
 
 impl Methods {
@@ -49,7 +48,6 @@ impl Methods {
 
     /// Whether it was served.
     pub(super) fn remove(&mut self, method: &str) -> bool {
-        self.unconfirmed.retain(|other| &**other != method);
         self.methods.remove(method).is_some()
     }
 
@@ -64,7 +62,6 @@ impl Methods {
 
     /// Another connection, or none: nothing is registered.
     pub(super) fn handle_disconnected(&mut self) {
-        self.unconfirmed.clear();
         for state in self.methods.values_mut() {
             *state = State::Wanted { tries: 0 };
         }
@@ -104,22 +101,21 @@ impl Methods {
         let Some(state) = self.methods.get_mut(method) else {
             return false;
         };
-        let waited = matches!(state, State::Asked { .. } | State::Unconfirmed);
+        let waited = matches!(state, State::Asked { .. } | State::Unconfirmed { .. });
         *state = State::Confirmed;
-        self.unconfirmed.retain(|other| &**other != method);
         waited
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let deadline = |state: &State| match state {
             State::Asked { deadline, .. } => Some(*deadline),
-            State::Wanted { .. } | State::Confirmed | State::Unconfirmed => None,
+            State::Wanted { .. } | State::Confirmed | State::Unconfirmed { .. } => None,
         };
         self.methods.values().filter_map(deadline).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant, limits: &Limits) {
-        for (method, state) in &mut self.methods {
+        for state in self.methods.values_mut() {
             let State::Asked { tries, deadline } = *state else {
                 continue;
             };
@@ -129,14 +125,17 @@ impl Methods {
             *state = if tries < limits.max_registrations() {
                 State::Wanted { tries }
             } else {
-                self.unconfirmed.push_back(method.clone());
-                State::Unconfirmed
+                State::Unconfirmed { told: false }
             };
         }
     }
 
     /// The next method that the server did not confirm.
     pub(super) fn next_unconfirmed(&mut self) -> Option<String> {
-        self.unconfirmed.pop_front().map(String::from)
+        let untold = State::Unconfirmed { told: false };
+        let mut methods = self.methods.iter_mut();
+        let (method, state) = methods.find(|(_, state)| **state == untold)?;
+        *state = State::Unconfirmed { told: true };
+        Some(String::from(&**method))
     }
 }

@@ -405,7 +405,9 @@ impl Client {
         }
         for local_id in too_large {
             let dropped = self.outbox.handle_too_large(&local_id);
-            self.outcomes.extend(dropped);
+            dropped
+                .into_iter()
+                .for_each(|dropped| self.outcome(dropped));
         }
         self.confirming = None;
         self.cursor.handle_connected();

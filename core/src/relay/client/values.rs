@@ -228,17 +228,6 @@ impl Client {
         false
     }
 
-    /// Whether an attempt waited for this acknowledgement, which does not come. The value keeps
-    /// the time itself.
-    pub(super) fn lose_attempt(&mut self, asked: Asked) -> bool {
-        [Target::Metadata, Target::AgentState]
-            .into_iter()
-            .any(|target| {
-                let slot = self.slot_mut(target);
-                slot.asked.take_if(|(other, _)| *other == asked).is_some()
-            })
-    }
-
     /// The server tells of newer values.
     pub(super) fn take_values(
         &mut self,

@@ -114,7 +114,14 @@ fn failures_wait_and_lose_nothing() {
         assert_eq!(stored(&mut outbox, id, answer), Err(InvalidAnswer));
         assert!(outbox.poll_timeout().is_some());
     }
-    assert_eq!(stored(&mut outbox, id, r#"{"messages":[]}"#), Ok(0));
+    let foreign = r#"{"messages":[{"localId":"x","seq":1}]}"#;
+    for answer in [foreign, r#"{"messages":[]}"#] {
+        let mut outbox = outbox.clone();
+        assert_eq!(stored(&mut outbox, id, answer), Ok(0));
+        assert_eq!(outbox.next_batch(at(70_000)), None, "it is a failure");
+        assert!(outbox.poll_timeout().is_some());
+    }
+    assert_eq!(stored(&mut outbox, id, foreign), Ok(0));
     assert_eq!((outbox.len(), outbox.is_empty()), (2, false));
     assert_eq!(ids(&outbox), Vec::<&str>::new());
 }
@@ -131,8 +138,16 @@ fn what_is_too_large_is_halved_and_then_dropped() {
         };
         assert_eq!(outcome, (expected.len() == 1).then_some(dropped));
     }
-    outbox.next_batch(at(0)).unwrap();
+    let id = outbox.next_batch(at(0)).unwrap();
     assert_eq!(ids(&outbox), ["1", "2", "3"]);
+    // Halved until one is stored.
+    outbox.handle_failed(id, PostFailure::TooLarge, at(0));
+    let id = outbox.next_batch(at(0)).unwrap();
+    assert_eq!(ids(&outbox), ["1"]);
+    let answer = r#"{"messages":[{"localId":"1","seq":1}]}"#;
+    assert_eq!(stored(&mut outbox, id, answer), Ok(1));
+    outbox.next_batch(at(0)).unwrap();
+    assert_eq!(ids(&outbox), ["2", "3"]);
 }
 
 #[test]

@@ -195,6 +195,7 @@ fn lines_of_claude_are_sent_with_what_follows_from_them() {
             (false, None, None),
         ),
         (r#"{"type":"user"}"#, (false, None, None)),
+        (r#"{"message":{"content":"x"}}"#, (false, None, None)),
         (r#"{"type":"user","message":{}}"#, (false, None, None)),
         (r#"{"type":"assistant"}"#, (false, None, None)),
         (r#"{"type":"assistant","message":[]}"#, (false, None, None)),
