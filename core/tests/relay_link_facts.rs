@@ -286,6 +286,54 @@ fn what_is_owed_runs_out_one_by_one() {
     assert_eq!(link.poll_transmit(epoch), Some("432[]"));
 }
 
+/// The longest 64-bit number is the longest id that is believed.
+#[test]
+fn ids_of_the_servers_are_bounded() {
+    let (mut link, epoch) = open(Limits::builder());
+    let longest = u64::MAX.to_string();
+    let frame = format!(r#"42{longest}["e"]"#);
+    let event = link.handle_message(epoch, &frame, at(0));
+    let Some(Event::Received {
+        owed: Some(owed), ..
+    }) = event
+    else {
+        panic!("{event:?}")
+    };
+    assert_eq!(link.answer(owed, None), Ok(()));
+    assert_eq!(link.poll_transmit(epoch), Some(&*format!("43{longest}[]")));
+    let frame = format!(r#"42{longest}0["e"]"#);
+    let event = link.handle_message(epoch, &frame, at(0));
+    assert_eq!(event, Some(Event::Ignored(Ignored::BadId)));
+}
+
+#[test]
+fn a_ping_carries_as_much_as_a_control_frame() {
+    let (mut link, epoch) = open(Limits::builder());
+    let data = "x".repeat(125);
+    assert_eq!(link.handle_message(epoch, &format!("2{data}"), at(1)), None);
+    assert_eq!(link.poll_transmit(epoch), Some(&*format!("3{data}")));
+    let longer = format!("2{data}x");
+    let event = link.handle_message(epoch, &longer, at(1));
+    assert_eq!(cause(event), Cause::Violation(Violation::LongPing));
+}
+
+/// 2.3: until its own time to hear of us is over, and no longer.
+#[test]
+fn the_server_may_hold_a_connection_for_living_as_long_as_its_patience() {
+    for (joined, stale_until) in [(59, Some(at(60))), (60, None)] {
+        let (mut link, epoch) = open(Limits::builder());
+        link.handle_closed(epoch, None, at(1));
+        link.handle_timeout(link.poll_timeout().expect("a dial"));
+        let Some(Action::Dial(epoch)) = link.poll_action() else {
+            panic!()
+        };
+        link.handle_opened(epoch);
+        link.handle_message(epoch, HELLO, at(joined));
+        let event = link.handle_message(epoch, JOINED, at(joined));
+        assert_eq!(event, Some(Event::Connected { stale_until }));
+    }
+}
+
 #[test]
 fn an_answer_waits_for_room() {
     let (mut link, epoch) = open(Limits::builder().max_queued_frames(1));

@@ -362,7 +362,9 @@ impl Client {
         if self.fetch_route == Route::Socket {
             // The old route gives what was read before, too.
             let last = self.cursor.last();
-            page.rows.retain(|row| row.seq > last);
+            while page.rows.front().is_some_and(|row| row.seq <= last) {
+                page.rows.pop_front();
+            }
         }
         self.confirm(id, now);
         if !self.listening {

@@ -52,7 +52,7 @@ impl Link {
         }
         let open = self.is_open();
         match packet.body {
-            Body::Connect(data) if !open => Some(self.joined(data, now)),
+            Body::Connect(data) => Some(self.joined(data, now)),
             Body::ConnectError(data) if !open => {
                 let said = data.and_then(said);
                 Some(self.refused(Refusal::of(said.as_ref()), said, now))
@@ -60,7 +60,7 @@ impl Link {
             Body::Disconnect => Some(self.drop_transport(Cause::ServerDisconnected, None, now)),
             Body::Event(id, Some(args)) if open => Some(self.event(id, args, now)),
             Body::Ack(id, args) if open => self.ack(id, args, now),
-            Body::Connect(_) | Body::ConnectError(_) | Body::Event(..) | Body::Ack(..) => {
+            Body::ConnectError(_) | Body::Event(..) | Body::Ack(..) => {
                 Some(self.ignore(Ignored::Meaningless))
             }
         }
