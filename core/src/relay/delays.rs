@@ -93,6 +93,26 @@ mod tests {
         assert!(fraction(u64::MAX) < 1.0);
     }
 
+    /// By hand, from the formula of relay.md §1.2: less after an even tenth, more after an odd
+    /// one.
+    #[test]
+    fn delays_of_the_socket_are_those_of_the_formula() {
+        for (attempt, random, expected) in [
+            (0, 0.0, 1_000),
+            (0, 0.1, 1_050),
+            (0, 0.25, 875),
+            (0, 0.35, 1_175),
+            (1, 0.25, 1_750),
+            (1, 0.5, 2_500),
+            (2, 0.65, 2_700),
+            (2, 0.75, 5_000),
+            (3, 0.875, 4_500),
+        ] {
+            let delay = reconnection_delay(attempt, random).as_millis();
+            assert_eq!(delay, expected, "{attempt} {random}");
+        }
+    }
+
     #[test]
     fn delays_stay_within_their_bounds() {
         for step in 0..1_000_u32 {

@@ -331,6 +331,35 @@ mod tests {
         assert!(hex(&*mac).starts_with("80b24263c7c1a3ebb71493c1dd7be8b49b46d1f41b4aeec1121b0137"));
     }
 
+    /// A key is padded with zeros up to a block, and one of a whole block is not hashed.
+    #[test]
+    fn a_key_of_a_whole_block_goes_in_as_it_is() {
+        let mut whole = [7; 128];
+        whole[127] = 0;
+        let padded = hmac_sha512(&whole[..127], &[b"x"]);
+        assert_eq!(*hmac_sha512(&whole, &[b"x"]), *padded);
+    }
+
+    /// RFC 8032, the first key; and the signature is that of the challenge.
+    #[test]
+    fn signatures_are_those_of_the_account() {
+        use ed25519_dalek::{Signature, VerifyingKey};
+
+        let secret: [u8; 32] = [
+            0x9d, 0x61, 0xb1, 0x9d, 0xef, 0xfd, 0x5a, 0x60, 0xba, 0x84, 0x4a, 0xf4, 0x92, 0xec,
+            0x2c, 0xc4, 0x44, 0x49, 0xc5, 0x69, 0x7b, 0x32, 0x69, 0x19, 0x70, 0x3b, 0xac, 0x03,
+            0x1c, 0xae, 0x7f, 0x60,
+        ];
+        let secret = AccountSecret::from_bytes(&secret);
+        let public = secret.signing_public_key();
+        let start = [0xd7, 0x5a, 0x98, 0x01, 0x82, 0xb1, 0x0a, 0xb7];
+        assert_eq!(public[..8], start);
+        let key = VerifyingKey::from_bytes(&public).unwrap();
+        let signature = Signature::from_bytes(&secret.sign(&[5; 32]));
+        assert!(key.verify_strict(&[5; 32], &signature).is_ok());
+        assert!(key.verify_strict(&[6; 32], &signature).is_err());
+    }
+
     /// relay.md §4.4, from the root on.
     #[test]
     fn a_node_is_the_two_halves_of_its_mac() {
@@ -357,7 +386,15 @@ mod tests {
             BoxKeyPair::from_secret(&[7; 32]),
         );
         assert!(!shown.contains("7, 7, 7"), "{shown}");
-        assert!(shown.contains("AccountSecret(redacted)"));
+        for name in [
+            "AccountSecret(red",
+            "DataKey(red",
+            "BlobKey(red",
+            "KeyNode(red",
+            "BoxKeyPair",
+        ] {
+            assert!(shown.contains(name), "{name}: {shown}");
+        }
     }
 
     #[test]
@@ -384,7 +421,7 @@ mod tests {
         );
         assert_eq!(*a.agree(b.public()).unwrap(), *b.agree(a.public()).unwrap());
         assert!(a.agree(PublicKey::from_bytes([0; 32])).is_none());
-        assert_eq!(a.expose_secret(), &[1; 32]);
+        assert_eq!(b.expose_secret(), &[2; 32]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use hallway_core::relay::cipher::{self, Cipher, Nonce, OpenError, Plaintext, Sea
 use hallway_core::relay::client::{
     self, Change, Client, Merge, Message, Route, SendError, Session, Target, Unreadable,
 };
+use hallway_core::relay::credentials::{Credentials, Keys, Malformed, SessionKey, Settings};
 use hallway_core::relay::cursor::{self, Cursor, FetchId, InvalidPage, Verdict, Withheld};
 use hallway_core::relay::engineio::{self, Handshake};
 use hallway_core::relay::keys::{
@@ -150,6 +151,14 @@ roots! { HALLWAY_RELAY_CIPHER:
     core::ptr::drop_in_place::<Cipher>,
 }
 
+roots! { HALLWAY_RELAY_CREDENTIALS:
+    Keys::content_key, Keys::content_pair, Keys::machine_cipher, Keys::variant,
+    <Keys as Debug>::fmt, <Malformed as Display>::fmt, Credentials::parse, Credentials::to_json,
+    <Credentials as Debug>::fmt, Settings::document, Settings::of, <Settings as Debug>::fmt,
+    <Settings as PartialEq>::eq, SessionKey::parse, SessionKey::to_json,
+    <SessionKey as Debug>::fmt, core::ptr::drop_in_place::<Credentials>,
+}
+
 roots! { HALLWAY_RELAY_PLAINTEXT:
     SessionMessage::parse, AgentMessage::new, AgentMessage::parse, AgentMessage::to_json,
     AgentContent::parse, AgentContent::to_json, SessionEvent::parse, SessionEvent::to_json,
@@ -237,7 +246,7 @@ derived! { HALLWAY_RELAY_DERIVED:
     Attempt, versioned::Answer, versioned::Outcome, UpdateError, Versioned, link::Action,
     link::Violation, link::Refusal, Cause, CloseReason, Status, Asked, Owed, AckFailure, Ignored,
     EmitError, Auth, Link, Route, Target, Merge, Change, client::Fetch, client::Action, Message,
-    Unreadable, SendError,
+    Unreadable, SendError, Malformed,
 }
 
 roots! { HALLWAY_RELAY_DERIVED_TEXTS:
