@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use aes_gcm::AeadInOut;
+use aes_gcm::aead::inout::InOutBuf;
 use zeroize::Zeroizing;
 
 use super::base64;
@@ -306,18 +307,22 @@ fn seal_gcm(key: &DataKey, nonce: Nonce, plaintext: &[u8]) -> Result<Vec<u8>, Se
         return Err(SealError::TooLong);
     };
     let overhead = GCM_HEADER_BYTES.saturating_add(TAG_BYTES);
-    let mut out = Vec::with_capacity(plaintext.len().saturating_add(overhead));
-    out.push(VERSION);
-    out.extend_from_slice(nonce);
-    out.extend_from_slice(plaintext);
-    let (_, message) = out
-        .split_at_mut_checked(GCM_HEADER_BYTES)
-        .ok_or(SealError::TooLong)?;
-    let tag = key
+    let mut out = alloc::vec![VERSION; plaintext.len().saturating_add(overhead)];
+    // From the one buffer into the other: to copy first would take longer.
+    let sealed = out
+        .split_first_chunk_mut::<GCM_HEADER_BYTES>()
+        .and_then(|(header, rest)| Some((header, rest.split_last_chunk_mut::<TAG_BYTES>()?)));
+    let Some((header, (message, tag))) = sealed else {
+        return Err(SealError::TooLong);
+    };
+    let [_version, place @ ..] = header;
+    *place = *nonce;
+    let message = InOutBuf::new(plaintext, message).map_err(|_| SealError::TooLong)?;
+    let found = key
         .cipher()
-        .encrypt_inout_detached(nonce.into(), &[], message.into())
+        .encrypt_inout_detached(nonce.into(), &[], message)
         .map_err(|_| SealError::TooLong)?;
-    out.extend_from_slice(&tag);
+    *tag = found.into();
     Ok(out)
 }
 
