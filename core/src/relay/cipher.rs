@@ -307,8 +307,11 @@ fn seal_gcm(key: &DataKey, nonce: Nonce, plaintext: &[u8]) -> Result<Vec<u8>, Se
         return Err(SealError::TooLong);
     };
     let overhead = GCM_HEADER_BYTES.saturating_add(TAG_BYTES);
-    let mut out = alloc::vec![VERSION; plaintext.len().saturating_add(overhead)];
-    // From the one buffer into the other: to copy first would take longer.
+    let length = plaintext.len().saturating_add(overhead);
+    // From the one buffer into the other: to copy a long text first would take longer, and so
+    // would zeroed memory for a short one.
+    let mut out = Vec::with_capacity(length);
+    out.resize(length, VERSION);
     let sealed = out
         .split_first_chunk_mut::<GCM_HEADER_BYTES>()
         .and_then(|(header, rest)| Some((header, rest.split_last_chunk_mut::<TAG_BYTES>()?)));
