@@ -67,11 +67,12 @@ fn machine(model: &str) -> &str {
         "policy" | "queues" => "subscription",
         "relay-cursor" | "relay-lag" => "relay_cursor",
         "relay-outbox" => "relay_outbox",
+        "relay-versioned" => "relay_versioned",
         other => other,
     }
 }
 
-const MACHINES: [&str; 9] = [
+const MACHINES: [&str; 10] = [
     "connection",
     "exchange",
     "link",
@@ -81,6 +82,7 @@ const MACHINES: [&str; 9] = [
     "subscription",
     "relay_cursor",
     "relay_outbox",
+    "relay_versioned",
 ];
 
 #[test]
@@ -230,6 +232,20 @@ fn every_break_of_the_subscriptions_simulation_is_listed() {
     assert_eq!(listed, flaws.collect::<Vec<_>>());
     assert_eq!(
         first_names("Subscription simulation breaks"),
+        variants(&text, "Flaw")
+    );
+}
+
+#[test]
+fn every_break_of_the_relays_simulation_is_listed() {
+    let text = read("tests/src/sim_relay/flaw.rs");
+    let listed = rows("Relay simulation breaks");
+    let listed = listed.iter().map(|row| row.join(" ")).collect::<Vec<_>>();
+    let flaws = between(&text, "(Self::", ')').filter_map(|row| row.split_once(", \""));
+    let flaws = flaws.map(|(name, words)| format!("`{name}` {}", words.trim_end_matches('"')));
+    assert_eq!(listed, flaws.collect::<Vec<_>>());
+    assert_eq!(
+        first_names("Relay simulation breaks"),
         variants(&text, "Flaw")
     );
 }

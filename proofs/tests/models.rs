@@ -44,4 +44,5 @@ models! {
     relay_cursor: "relay-cursor";
     relay_lag: "relay-lag";
     relay_outbox: "relay-outbox";
+    relay_versioned: "relay-versioned";
 }

@@ -7,6 +7,7 @@ use std::hash::Hash;
 use hallway_proofs::check::{Size, broken};
 use hallway_proofs::models::relay_cursor::{self, CursorModel};
 use hallway_proofs::models::relay_outbox::{self, OutboxModel};
+use hallway_proofs::models::relay_versioned::{self, VersionedModel};
 use hallway_proofs::search::{Proof, search};
 use stateright::{Checker, HasDiscoveries};
 
@@ -86,7 +87,7 @@ fn relay_cursor() {
         "the cursor never moves over a number that was not seen",
     );
     breaks(
-        || CursorModel::faithless(Size::Deep).with(Flaw::RemembersAll),
+        || CursorModel::faithless(Size::Quick).with(Flaw::RemembersAll),
         "the numbers that are remembered are bounded",
     );
 }
@@ -144,5 +145,47 @@ fn relay_outbox() {
     breaks(
         || OutboxModel::sized(Size::Quick).with(Flaw::TellsTwice),
         "an outcome comes once and is true",
+    );
+}
+
+#[test]
+fn relay_versioned() {
+    use relay_versioned::Flaw;
+    for (flaw, name) in [
+        (Flaw::AsksTwice, "one attempt is under way at most"),
+        (Flaw::MergesOnNothing, "no write of anybody's is lost"),
+        (Flaw::ReadsNull, "what cannot be read is never written over"),
+        (
+            Flaw::BelievesSilence,
+            "an outcome comes once, in order, and is true",
+        ),
+        (
+            Flaw::TellsTwice,
+            "an outcome comes once, in order, and is true",
+        ),
+        (
+            Flaw::MislabelsVersions,
+            "what is known is what the server had under its version",
+        ),
+        (Flaw::HidesDeadline, "what waits has a deadline"),
+        (
+            Flaw::SlowDeadline,
+            "an update has its outcome by its deadline",
+        ),
+        (
+            Flaw::FiresEarly,
+            "a timeout acts when it is due, and not before",
+        ),
+        (Flaw::HidesEnd, "after the end nothing is attempted"),
+        (
+            Flaw::ForgetsTimeouts,
+            "every update has its outcome, and the next begins",
+        ),
+    ] {
+        breaks(|| VersionedModel::sized(Size::Small).with(flaw), name);
+    }
+    breaks(
+        || VersionedModel::sized(Size::Quick).with(Flaw::UnboundedUpdates),
+        "an update is refused when too many wait and only then",
     );
 }

@@ -22,6 +22,7 @@ pub mod policy;
 pub mod reference;
 pub mod relay_cursor;
 pub mod relay_outbox;
+pub mod relay_versioned;
 pub mod subscription;
 
 use std::time::Duration;
@@ -109,6 +110,11 @@ pub fn all() -> Vec<Named> {
             "relay-outbox",
             "the relay's outbox, to a server that refuses over a network that loses",
             relay_outbox::OutboxModel::sized,
+        ),
+        Named::new(
+            "relay-versioned",
+            "a value of the relay's, with other writers and a server that may never answer",
+            relay_versioned::VersionedModel::sized,
         ),
     ]
 }

@@ -215,6 +215,7 @@ impl CursorModel {
         let small = Purse {
             theirs: 1,
             ours: 1,
+            burnt: 1,
             failures: 1,
             ..Purse::default()
         };
@@ -222,16 +223,15 @@ impl CursorModel {
             Size::Small => small,
             Size::Quick => Purse {
                 theirs: 2,
+                burnt: 0,
                 losses: 1,
                 again: 1,
                 ..small
             },
             Size::Deep => Purse {
                 theirs: 2,
-                burnt: 1,
                 losses: 1,
                 breaks: 1,
-                nonsense: 1,
                 ..small
             },
         })
@@ -249,18 +249,16 @@ impl CursorModel {
         Self::new(match size {
             Size::Small => small,
             Size::Quick => Purse {
-                theirs: 2,
+                ours: 2,
                 restarts: 1,
                 nonsense: 1,
                 ..small
             },
             Size::Deep => Purse {
                 theirs: 2,
-                ours: 2,
                 burnt: 1,
                 restarts: 1,
                 nonsense: 1,
-                failures: 1,
                 ..small
             },
         })

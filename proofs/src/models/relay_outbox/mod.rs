@@ -210,7 +210,6 @@ impl OutboxModel {
                 ..small
             },
             Size::Deep => Purse {
-                small: 3,
                 seen: 1,
                 odd: 1,
                 failures: 2,
