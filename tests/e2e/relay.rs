@@ -13,7 +13,7 @@ use hallway::core::relay::cipher::{Cipher, Nonce, unwrap_data_key, wrap_data_key
 use hallway::core::relay::keys::{AccountSecret, BoxKeyPair, DataKey};
 use hallway::core::relay::pairing::Answer;
 use hallway::relay::http::terminal_key;
-use hallway_tests::relay_server::RelayServer;
+use hallway_tests::relay_server::{Front, RelayServer};
 use hallway_tests::{Home, PATIENCE};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -22,10 +22,16 @@ use crate::home;
 
 const SECRET: [u8; 32] = [7; 32];
 const TOKEN: &str = "tok.en-1";
+/// How many messages wait for the end of an outage.
+const QUEUED: usize = 1_000;
 
 /// A home that is paired with a server in the legacy variant.
 fn paired() -> (Home, RelayServer) {
-    let (home, server) = (home(), RelayServer::start());
+    paired_with(RelayServer::start())
+}
+
+fn paired_with(server: RelayServer) -> (Home, RelayServer) {
+    let home = home();
     server.with(|state| state.tokens.insert(TOKEN.to_owned(), "account".to_owned()));
     let secret = base64::encode(&SECRET);
     let happy = home.root().join(".happy");
@@ -346,7 +352,11 @@ fn the_status_tells_what_can_be_read_and_why_not() {
 /// Covers: R1.2, R2.5, R5.5, R9.8
 #[test]
 fn messages_go_both_ways_and_only_sealed() {
-    let (home, server) = paired();
+    Front::ALL.map(messages_go_both_ways_and_only_sealed_at);
+}
+
+fn messages_go_both_ways_and_only_sealed_at(front: Front) {
+    let (home, server) = paired_with(RelayServer::start_with(front));
     let mut running = mirror(&home, &server, &[]);
     let id = session(&server);
     server.say(&id, &sealed(&cipher(), &user("hello SECRETWORD")));
@@ -412,7 +422,11 @@ fn messages_go_both_ways_and_only_sealed() {
 /// Covers: R5.8
 #[test]
 fn values_are_changed_and_what_is_not_named_stays() {
-    let (home, server) = paired();
+    Front::ALL.map(values_are_changed_and_what_is_not_named_stays_at);
+}
+
+fn values_are_changed_and_what_is_not_named_stays_at(front: Front) {
+    let (home, server) = paired_with(RelayServer::start_with(front));
     let mut running = mirror(&home, &server, &[]);
     running.say(&json!({"kind": "state", "set": {"controlledByUser": true, "a": {"b": 1}}}));
     running.say(&json!({"kind": "state", "set": {"c": 2}, "remove": ["a"]}));
@@ -435,7 +449,11 @@ fn values_are_changed_and_what_is_not_named_stays() {
 /// Covers: R2.18, R2.19, R2.21, R6.6, R9.10c
 #[test]
 fn calls_are_served_only_when_allowed_and_permissions_are_asked_here() {
-    let (home, server) = paired();
+    Front::ALL.map(calls_are_served_only_when_allowed_and_permissions_are_asked_here_at);
+}
+
+fn calls_are_served_only_when_allowed_and_permissions_are_asked_here_at(front: Front) {
+    let (home, server) = paired_with(RelayServer::start_with(front));
     fs::write(home.root().join("file"), "content").unwrap();
     let directory = home.root().to_str().unwrap();
     let more = ["--directory", directory, "--allow-rpc", "readFile"];
@@ -522,14 +540,18 @@ fn bash_runs_when_it_is_spelled_out_and_is_logged() {
 /// Covers: R3.9, R3.10, R9.1a, R9.1b, R9.2c, R9.2e
 #[test]
 fn an_outage_loses_duplicates_and_reorders_nothing() {
-    let (home, server) = paired();
+    Front::ALL.map(an_outage_loses_duplicates_and_reorders_nothing_at);
+}
+
+fn an_outage_loses_duplicates_and_reorders_nothing_at(front: Front) {
+    let (home, server) = paired_with(RelayServer::start_with(front));
     let mut running = mirror(&home, &server, &[]);
     let id = session(&server);
     // L1: said while we are away, and while ours are on their way.
     server.with(|state| (state.faults.http_down, state.faults.silent) = (true, true));
     server.cut();
     running.next("reconnecting");
-    for number in 0..250 {
+    for number in 0..QUEUED {
         running.say(&json!({"kind": "message", "message": number}));
     }
     for number in 0..20 {
@@ -541,8 +563,8 @@ fn an_outage_loses_duplicates_and_reorders_nothing() {
         state.faults.lose_post_answers = 2;
         state.faults.refuse_posts = (1, 503);
     });
-    let numbers = stored(&server, &cipher(), 250);
-    let expected: Vec<Value> = (0..250).map(Value::from).collect();
+    let numbers = stored(&server, &cipher(), QUEUED);
+    let expected: Vec<Value> = (0..QUEUED).map(Value::from).collect();
     assert_eq!(numbers, expected);
     for number in 0..20 {
         assert_eq!(running.next("message")["text"], format!("away {number}"));
@@ -559,7 +581,11 @@ fn an_outage_loses_duplicates_and_reorders_nothing() {
 /// Covers: R3.8, R9.1d, R9.1e
 #[test]
 fn an_old_server_gets_messages_by_its_socket() {
-    let (home, server) = paired();
+    Front::ALL.map(an_old_server_gets_messages_by_its_socket_at);
+}
+
+fn an_old_server_gets_messages_by_its_socket_at(front: Front) {
+    let (home, server) = paired_with(RelayServer::start_with(front));
     server.with(|state| state.faults.no_v3 = true);
     let mut running = mirror(&home, &server, &[]);
     // One after the other, so that the second history begins before what was dealt with.
@@ -581,7 +607,11 @@ fn an_old_server_gets_messages_by_its_socket() {
 /// Covers: R9.5
 #[test]
 fn a_refused_token_ends_it_with_its_reason() {
-    let (home, server) = paired();
+    Front::ALL.map(a_refused_token_ends_it_with_its_reason_at);
+}
+
+fn a_refused_token_ends_it_with_its_reason_at(front: Front) {
+    let (home, server) = paired_with(RelayServer::start_with(front));
     server.with(|state| state.faults.refuse_join = Some("Invalid authentication token".to_owned()));
     let arguments = ["--json", "relay", "mirror"];
     let mut running = Running::start(command(&home, &server, &arguments));

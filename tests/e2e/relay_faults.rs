@@ -16,7 +16,7 @@ use hallway::relay::session;
 use hallway::relay::transport::{Relay, Update, Upkeep};
 use hallway::session::{AccessToken, TransportOptions};
 use hallway_tests::PATIENCE;
-use hallway_tests::relay_server::RelayServer;
+use hallway_tests::relay_server::{Front, RelayServer};
 use serde_json::json;
 
 const SECRET: [u8; 32] = [7; 32];
@@ -30,7 +30,14 @@ struct Joined {
 
 /// Joins a session of a server of its own, with limits as `change` has them.
 async fn join(prepare: impl FnOnce(&RelayServer), limits: Limits) -> Joined {
-    let server = RelayServer::start();
+    join_at(RelayServer::start(), prepare, limits).await
+}
+
+async fn join_at(
+    server: RelayServer,
+    prepare: impl FnOnce(&RelayServer),
+    limits: Limits,
+) -> Joined {
     server.with(|state| state.tokens.insert("tok".to_owned(), String::new()));
     let home = tempfile::tempdir().unwrap();
     let credentials = Credentials {
@@ -98,7 +105,8 @@ impl Joined {
 /// Covers: R9.12a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_open_connection_is_found_and_replaced() {
-    let mut joined = join(|_| (), quick()).await;
+    let server = RelayServer::start_with(Front::ByHand);
+    let mut joined = join_at(server, |_| (), quick()).await;
     joined.connected().await;
     joined.server.with(|state| state.faults.half_open = true);
     let cause = joined.until(|update| match update {

@@ -1,27 +1,46 @@
 //! A relay server for tests, written from relay.md and not from the client: accounts, pairing,
 //! sessions, messages, versions, RPC routing, and faults on demand. It never sees a plaintext.
 //!
-//! Everything is in one [`State`] behind a lock; each connection has a thread.
+//! Everything is in one [`State`] behind a lock, and there are two [`Front`]s to it.
 
-mod http;
-mod socket;
+mod by_hand;
+mod events;
+mod library;
+mod routes;
 mod state;
 
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use state::Way;
+use tokio::runtime::Runtime;
 
 pub use state::{Faults, Message, Session, State};
+
+/// What speaks HTTP, WebSocket, Engine.IO and Socket.IO for the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// The crates `socketioxide` and `axum`. They answer heartbeats whatever
+    /// [`Faults::half_open`] says.
+    Library,
+    /// Threads and sockets, for every fault that there is.
+    ByHand,
+}
+
+impl Front {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Library, Self::ByHand];
+}
 
 /// A server on a port of its own, until it is dropped.
 #[derive(Debug)]
 pub struct RelayServer {
     url: String,
     shared: Arc<Shared>,
+    runtime: Option<Runtime>,
 }
 
 #[derive(Debug)]
@@ -42,31 +61,41 @@ impl Shared {
 }
 
 impl RelayServer {
-    /// Starts to listen on loopback.
+    /// Starts to listen on loopback, by the library's front.
     ///
     /// # Panics
     ///
     /// When there is no port.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(Front::Library)
+    }
+
+    /// Starts to listen on loopback.
+    ///
+    /// # Panics
+    ///
+    /// When there is no port.
+    #[must_use]
+    pub fn start_with(front: Front) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let shared = Arc::new(Shared {
             state: Mutex::new(State::default()),
             changed: Condvar::new(),
         });
-        let accepting = shared.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if accepting.lock().stopped {
-                    break;
-                }
-                let shared = accepting.clone();
-                // A connection that ends is no error of the server's.
-                thread::spawn(move || http::serve(&stream, &shared).unwrap_or_default());
+        let runtime = match front {
+            Front::Library => Some(library::start(listener, shared.clone()).expect("a runtime")),
+            Front::ByHand => {
+                by_hand::start(listener, shared.clone());
+                None
             }
-        });
-        Self { url, shared }
+        };
+        Self {
+            url,
+            shared,
+            runtime,
+        }
     }
 
     /// Its base URL.
@@ -111,8 +140,11 @@ impl RelayServer {
     pub fn cut(&self) {
         self.with(|state| {
             for socket in state.sockets.values() {
-                // It may be gone already.
-                socket.stream.shutdown(Shutdown::Both).unwrap_or_default();
+                match &socket.way {
+                    // It may be gone already.
+                    Way::ByHand(stream) => stream.shutdown(Shutdown::Both).unwrap_or_default(),
+                    Way::Library(socket) => socket.cut(),
+                }
             }
         });
     }
@@ -136,6 +168,9 @@ impl Drop for RelayServer {
     fn drop(&mut self) {
         self.with(|state| state.stopped = true);
         self.cut();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
         // Wakes the thread that accepts.
         drop(TcpStream::connect(self.url.trim_start_matches("http://")));
     }

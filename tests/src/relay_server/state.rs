@@ -8,7 +8,8 @@ use std::sync::mpsc::Sender;
 
 use serde_json::{Value, json};
 
-use super::socket::frame;
+use super::by_hand::frame;
+use super::library::Socket;
 
 /// What goes wrong.
 #[derive(Clone, Debug, Default)]
@@ -76,10 +77,17 @@ pub struct Session {
     pub alive: u64,
 }
 
+/// How a socket is written to.
+#[derive(Debug)]
+pub(super) enum Way {
+    ByHand(Arc<TcpStream>),
+    Library(Box<Socket>),
+}
+
 /// A socket that has joined.
 #[derive(Debug)]
 pub(super) struct Joined {
-    pub(super) stream: Arc<TcpStream>,
+    pub(super) way: Way,
     pub(super) session: Option<String>,
 }
 
@@ -176,25 +184,31 @@ impl State {
     /// Tells the sockets of a session, and of the account, but `sender`.
     pub(super) fn update(&mut self, session: &str, body: Value, sender: Option<u64>) {
         self.updates += 1;
-        let payload = json!(["update", {
+        let payload = json!({
             "id": format!("{:012}", self.updates), "seq": self.updates, "body": body,
             "createdAt": 1,
-        }]);
-        let text = format!("42{payload}");
+        });
         for (number, socket) in &self.sockets {
             let concerned = socket.session.as_deref().is_none_or(|own| own == session);
             if concerned && Some(*number) != sender {
-                self.write(socket, &text);
+                self.emit(socket, "update", &payload);
             }
         }
     }
 
-    pub(super) fn write(&self, socket: &Joined, text: &str) {
+    /// Tells a socket an event.
+    pub(super) fn emit(&self, socket: &Joined, name: &str, payload: &Value) {
+        match &socket.way {
+            Way::ByHand(stream) => self.write(stream, &format!("42{}", json!([name, payload]))),
+            Way::Library(socket) => socket.emit(name, payload),
+        }
+    }
+
+    pub(super) fn write(&self, stream: &TcpStream, text: &str) {
         if !self.faults.half_open {
             // One that is gone is noticed by its own thread.
-            (&*socket.stream)
-                .write_all(&frame(text))
-                .unwrap_or_default();
+            let mut stream = stream;
+            stream.write_all(&frame(text)).unwrap_or_default();
         }
     }
 
@@ -207,10 +221,15 @@ impl State {
         let Some(socket) = owner else {
             return false;
         };
-        let payload = json!(["rpc-request", request]);
-        self.write(socket, &format!("42{}{payload}", self.next_call));
-        self.calls.insert(self.next_call, answer);
-        self.next_call += 1;
+        match &socket.way {
+            Way::ByHand(stream) => {
+                let payload = json!(["rpc-request", request]);
+                self.write(stream, &format!("42{}{payload}", self.next_call));
+                self.calls.insert(self.next_call, answer);
+                self.next_call += 1;
+            }
+            Way::Library(socket) => socket.ask("rpc-request", request, answer),
+        }
         true
     }
 }

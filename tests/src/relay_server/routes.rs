@@ -1,97 +1,37 @@
 //! The routes (relay.md §3).
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{Value, json};
 
-use super::socket;
 use super::{Session, Shared, State};
 
 /// A request.
-struct Asked {
-    method: String,
-    path: String,
-    query: String,
-    token: Option<String>,
-    key: Option<String>,
-    body: Value,
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) query: String,
+    pub(super) token: Option<String>,
+    pub(super) body: Value,
 }
 
 type Answer = (u16, Value);
 
-/// Serves one request, which may become a socket.
-pub(super) fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let asked = read(&mut reader)?;
-    if let Some(key) = &asked.key {
-        if asked.path == "/v1/updates/" && asked.query == "EIO=4&transport=websocket" {
-            return socket::serve(stream, reader, key, shared);
-        }
-        // Any other path: the server just drops the socket.
-        return Ok(());
+/// What is to be sent for a request; `None` when it is cut off.
+pub(super) fn respond(shared: &Shared, asked: &Asked) -> Option<(u16, String)> {
+    let mut state = shared.lock();
+    if state.faults.http_down {
+        return None;
     }
-    let (status, body, lost) = {
-        let mut state = shared.lock();
-        if state.faults.http_down {
-            return Ok(());
-        }
-        let (status, body) = answer(&mut state, &asked);
-        let is_post = asked.method == "POST" && asked.path.ends_with("/messages");
-        let lost = is_post && status == 200 && state.faults.lose_post_answers > 0;
-        state.faults.lose_post_answers -= u32::from(lost);
-        (status, body.to_string(), lost)
-    };
+    let (status, body) = answer(&mut state, asked);
+    let is_post = asked.method == "POST" && asked.path.ends_with("/messages");
+    let lost = is_post && status == 200 && state.faults.lose_post_answers > 0;
+    state.faults.lose_post_answers -= u32::from(lost);
+    drop(state);
     shared.tell();
-    if lost {
-        return Ok(());
-    }
-    let length = body.len();
-    let head = format!(
-        "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
-    );
-    let mut stream = stream;
-    stream.write_all((head + &body).as_bytes())
-}
-
-fn read(reader: &mut BufReader<&TcpStream>) -> io::Result<Asked> {
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let mut words = line.split_whitespace();
-    let method = words.next().unwrap_or_default().to_owned();
-    let target = words.next().unwrap_or_default();
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let mut asked = Asked {
-        method,
-        path: path.to_owned(),
-        query: query.to_owned(),
-        token: None,
-        key: None,
-        body: Value::Null,
-    };
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else {
-            break;
-        };
-        match name.to_ascii_lowercase().as_str() {
-            "content-length" => length = value.parse().map_err(io::Error::other)?,
-            "authorization" => asked.token = value.strip_prefix("Bearer ").map(str::to_owned),
-            "sec-websocket-key" => asked.key = Some(value.to_owned()),
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    if length > 0 {
-        asked.body = serde_json::from_slice(&body)?;
-    }
-    Ok(asked)
+    (!lost).then(|| (status, body.to_string()))
 }
 
 fn failure(status: u16, error: &str) -> Answer {

@@ -1,8 +1,10 @@
-//! The sockets: Engine.IO and Socket.IO over WebSocket, text only (relay.md §1, §2).
+//! The front that is written by hand: HTTP, and Engine.IO and Socket.IO over WebSocket, text only
+//! (relay.md §1, §2). It does what no library's server does: what [`Faults`](super::Faults) says.
 
-use std::io::{self, BufReader, ErrorKind, Read, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,11 +12,84 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha1::{Digest as _, Sha1};
 
-use super::state::Joined;
-use super::{Shared, State};
+use super::routes::{self, Asked};
+use super::state::Way;
+use super::{Shared, State, events};
 
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const MAX_FRAME: u64 = 1_000_000;
+
+/// Serves what connects to `listener`, each connection on a thread of its own.
+pub(super) fn start(listener: TcpListener, shared: Arc<Shared>) {
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            if shared.lock().stopped {
+                break;
+            }
+            let shared = shared.clone();
+            // A connection that ends is no error of the server's.
+            thread::spawn(move || serve(&stream, &shared).unwrap_or_default());
+        }
+    });
+}
+
+/// Serves one request, which may become a socket.
+fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let (asked, key) = read(&mut reader)?;
+    if let Some(key) = &key {
+        if asked.path == "/v1/updates/" && asked.query == "EIO=4&transport=websocket" {
+            return serve_socket(stream, reader, key, shared);
+        }
+        // Any other path: the server just drops the socket.
+        return Ok(());
+    }
+    let Some((status, body)) = routes::respond(shared, &asked) else {
+        return Ok(());
+    };
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    let mut stream = stream;
+    stream.write_all((head + &body).as_bytes())
+}
+
+/// A request, and the key of an upgrade.
+fn read(reader: &mut BufReader<&TcpStream>) -> io::Result<(Asked, Option<String>)> {
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let mut words = line.split_whitespace();
+    let method = words.next().unwrap_or_default().to_owned();
+    let target = words.next().unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut asked = Asked {
+        method,
+        path: path.to_owned(),
+        query: query.to_owned(),
+        ..Asked::default()
+    };
+    let (mut length, mut key) = (0, None);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            break;
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.parse().map_err(io::Error::other)?,
+            "authorization" => asked.token = value.strip_prefix("Bearer ").map(str::to_owned),
+            "sec-websocket-key" => key = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    if length > 0 {
+        asked.body = serde_json::from_slice(&body)?;
+    }
+    Ok((asked, key))
+}
 
 /// A text frame of a server.
 pub(super) fn frame(text: &str) -> Vec<u8> {
@@ -81,7 +156,7 @@ fn read_frame(reader: &mut impl Read) -> io::Result<Frame> {
 }
 
 /// Serves a socket to its end.
-pub(super) fn serve(
+fn serve_socket(
     stream: &TcpStream,
     mut reader: BufReader<&TcpStream>,
     key: &str,
@@ -105,9 +180,7 @@ pub(super) fn serve(
     let mut number = None;
     let served = serve_frames(stream, &mut reader, shared, &mut number);
     if let Some(number) = number {
-        let mut state = shared.lock();
-        state.sockets.remove(&number);
-        state.methods.retain(|_, owner| *owner != number);
+        events::leave(&mut shared.lock(), number);
     }
     shared.tell();
     stream.shutdown(Shutdown::Both).unwrap_or_default();
@@ -167,34 +240,16 @@ fn serve_frames(
 }
 
 fn join(stream: &TcpStream, text: &str, shared: &Shared) -> io::Result<Option<u64>> {
-    let auth: Value = serde_json::from_str(text.get(2..).unwrap_or_default()).unwrap_or_default();
+    let auth = serde_json::from_str(text.get(2..).unwrap_or_default()).unwrap_or_default();
     let mut state = shared.lock();
-    let token = auth["token"].as_str().unwrap_or_default();
-    let refusal = if let Some(words) = &state.faults.refuse_join {
-        Some(words.clone())
-    } else if token.is_empty() {
-        Some("Missing authentication token".to_owned())
-    } else if auth["clientType"] == "session-scoped" && !auth["sessionId"].is_string() {
-        Some("Session ID required for session-scoped clients".to_owned())
-    } else if state.faults.no_tokens || !state.tokens.contains_key(token) {
-        Some("Invalid authentication token".to_owned())
-    } else {
-        None
-    };
     let mut out = stream;
-    if let Some(words) = refusal {
+    if let Err(words) = events::admit(&state, &auth) {
         out.write_all(&frame(&format!("44{}", json!({"message": words}))))?;
         return Ok(None);
     }
-    state.joined += 1;
-    let number = state.joined;
-    let joined = Joined {
-        stream: Arc::new(stream.try_clone()?),
-        session: auth["sessionId"].as_str().map(str::to_owned),
-    };
-    state.sockets.insert(number, joined);
     out.write_all(&frame(r#"40{"sid":"s"}"#))?;
-    Ok(Some(number))
+    let way = Way::ByHand(Arc::new(stream.try_clone()?));
+    Ok(Some(events::enter(&mut state, way, &auth)))
 }
 
 /// The id and the array of an event or an acknowledgement.
@@ -215,79 +270,12 @@ fn take(state: &mut State, own: u64, text: &str) -> Option<()> {
     }
     let name = values.first()?.as_str()?.to_owned();
     let payload = values.get(1).cloned().unwrap_or_default();
-    let answer = event(state, own, &name, &payload);
+    let answer = events::event(state, own, &name, &payload);
     if let (Some(id), Some(answer)) = (id, answer) {
         let socket = state.sockets.get(&own)?;
-        state.write(socket, &format!("43{id}{}", json!([answer])));
+        if let Way::ByHand(stream) = &socket.way {
+            state.write(stream, &format!("43{id}{}", json!([answer])));
+        }
     }
     Some(())
-}
-
-fn event(state: &mut State, own: u64, name: &str, payload: &Value) -> Option<Value> {
-    let sid = payload["sid"].as_str().unwrap_or_default().to_owned();
-    match name {
-        "ping" => return (!state.faults.half_open).then(|| json!({})),
-        "message" => {
-            let local_id = payload["localId"].as_str();
-            state.store(&sid, payload["message"].as_str()?, local_id, Some(own));
-        }
-        "session-alive" => {
-            let session = state.sessions.get_mut(&sid)?;
-            (session.active, session.alive) = (true, session.alive + 1);
-        }
-        "session-end" => state.sessions.get_mut(&sid)?.active = false,
-        "usage-report" => {
-            state.usage.push(payload.clone());
-            return Some(json!({"success": true, "reportId": "r", "createdAt": 1, "updatedAt": 1}));
-        }
-        "update-metadata" => return write(state, &sid, payload, "metadata"),
-        "update-state" => return write(state, &sid, payload, "agentState"),
-        "rpc-register" => {
-            let method = payload["method"].as_str()?.to_owned();
-            if !state.faults.no_registrations {
-                let answer = json!(["rpc-registered", {"method": method}]);
-                // The first that joined wins.
-                state.methods.entry(method).or_insert(own);
-                state.write(state.sockets.get(&own)?, &format!("42{answer}"));
-            }
-        }
-        "rpc-unregister" => {
-            let method = payload["method"].as_str()?;
-            state.methods.remove(method);
-            let answer = json!(["rpc-unregistered", {"method": method}]);
-            state.write(state.sockets.get(&own)?, &format!("42{answer}"));
-        }
-        _ => {}
-    }
-    None
-}
-
-/// Writes a value if its version is the expected one; the sockets hear of it before the writer.
-fn write(state: &mut State, sid: &str, payload: &Value, name: &str) -> Option<Value> {
-    if state.faults.no_acks {
-        return None;
-    }
-    let expected = payload["expectedVersion"].as_u64();
-    let new = payload[name].as_str().map(str::to_owned);
-    let Some(session) = state.sessions.get_mut(sid) else {
-        // Metadata of an unknown session are never acknowledged.
-        return (name == "agentState").then(|| json!({"result": "error"}));
-    };
-    let (value, version) = if name == "metadata" {
-        (Some(session.metadata.0.clone()), session.metadata.1)
-    } else {
-        session.agent_state.clone()
-    };
-    if expected != Some(version) {
-        return Some(json!({"result": "version-mismatch", "version": version, name: value}));
-    }
-    let version = version + 1;
-    if name == "metadata" {
-        session.metadata = (new.clone()?, version);
-    } else {
-        session.agent_state = (new.clone(), version);
-    }
-    let body = json!({"t": "update-session", "id": sid, name: {"value": new, "version": version}});
-    state.update(sid, body, None);
-    Some(json!({"result": "success", "version": version, name: new}))
 }
