@@ -24,6 +24,8 @@ mod registry;
 #[cfg(feature = "relay")]
 mod relay;
 #[cfg(feature = "relay")]
+mod relay_attacks;
+#[cfg(feature = "relay")]
 mod relay_faults;
 #[cfg(feature = "relay")]
 mod relay_handlers;

@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 
 use crate::home;
 
-const SECRET: [u8; 32] = [7; 32];
-const TOKEN: &str = "tok.en-1";
+pub(crate) const SECRET: [u8; 32] = [7; 32];
+pub(crate) const TOKEN: &str = "tok.en-1";
 /// How many messages wait for the end of an outage.
 const QUEUED: usize = 1_000;
 
@@ -30,7 +30,7 @@ fn paired() -> (Home, RelayServer) {
     paired_with(RelayServer::start())
 }
 
-fn paired_with(server: RelayServer) -> (Home, RelayServer) {
+pub(crate) fn paired_with(server: RelayServer) -> (Home, RelayServer) {
     let home = home();
     server.with(|state| state.tokens.insert(TOKEN.to_owned(), "account".to_owned()));
     let secret = base64::encode(&SECRET);
@@ -41,7 +41,7 @@ fn paired_with(server: RelayServer) -> (Home, RelayServer) {
     (home, server)
 }
 
-fn command(home: &Home, server: &RelayServer, arguments: &[&str]) -> Command {
+pub(crate) fn command(home: &Home, server: &RelayServer, arguments: &[&str]) -> Command {
     let mut command = home.command(arguments);
     command
         .env("HAPPY_HOME_DIR", home.root().join(".happy"))
@@ -50,7 +50,7 @@ fn command(home: &Home, server: &RelayServer, arguments: &[&str]) -> Command {
 }
 
 /// A command under way, spoken to in lines of JSON.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
@@ -58,7 +58,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -83,7 +83,7 @@ impl Running {
     }
 
     /// The next line that tells `event`.
-    fn next(&mut self, event: &str) -> Value {
+    pub(crate) fn next(&mut self, event: &str) -> Value {
         loop {
             let line = match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => line,
@@ -97,18 +97,22 @@ impl Running {
         }
     }
 
-    fn say(&mut self, line: &Value) {
+    pub(crate) fn say(&mut self, line: &Value) {
         let stdin = self.stdin.as_mut().unwrap();
         stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    fn stop(mut self) -> (Option<i32>, Vec<String>, String) {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn stop(mut self) -> (Option<i32>, Vec<String>, String) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::INT).unwrap();
         self.finish()
     }
 
-    fn finish(&mut self) -> (Option<i32>, Vec<String>, String) {
+    pub(crate) fn finish(&mut self) -> (Option<i32>, Vec<String>, String) {
         drop(self.stdin.take());
         let until = std::time::Instant::now() + PATIENCE;
         let status = loop {
@@ -138,7 +142,7 @@ impl Drop for Running {
     }
 }
 
-fn mirror(home: &Home, server: &RelayServer, more: &[&str]) -> Running {
+pub(crate) fn mirror(home: &Home, server: &RelayServer, more: &[&str]) -> Running {
     let mut arguments = vec!["--json", "relay", "mirror", "--tag", "t"];
     arguments.extend(more);
     let mut running = Running::start(command(home, server, &arguments));
@@ -147,11 +151,11 @@ fn mirror(home: &Home, server: &RelayServer, more: &[&str]) -> Running {
 }
 
 /// The app's side of a session's encryption.
-fn cipher() -> Cipher {
+pub(crate) fn cipher() -> Cipher {
     Cipher::Legacy(AccountSecret::from_bytes(&SECRET))
 }
 
-fn sealed(cipher: &Cipher, plaintext: &Value) -> String {
+pub(crate) fn sealed(cipher: &Cipher, plaintext: &Value) -> String {
     let mut bytes = [0; 24];
     rand::TryRng::try_fill_bytes(&mut rand::rngs::SysRng, &mut bytes).unwrap();
     cipher
@@ -159,17 +163,17 @@ fn sealed(cipher: &Cipher, plaintext: &Value) -> String {
         .unwrap()
 }
 
-fn opened(cipher: &Cipher, sealed: &str) -> Value {
+pub(crate) fn opened(cipher: &Cipher, sealed: &str) -> Value {
     let plaintext = cipher.open_text(sealed).expect("it opens");
     serde_json::from_str(plaintext.raw().as_str()).unwrap()
 }
 
-fn user(text: &str) -> Value {
+pub(crate) fn user(text: &str) -> Value {
     json!({"role": "user", "content": {"type": "text", "text": text}, "meta": {"sentFrom": "web"}})
 }
 
 /// What was stored of ours, opened, once there are `count`.
-fn stored(server: &RelayServer, cipher: &Cipher, count: usize) -> Vec<Value> {
+pub(crate) fn stored(server: &RelayServer, cipher: &Cipher, count: usize) -> Vec<Value> {
     let contents = server.wait("messages stored", |state| {
         let messages = &state.only().1.messages;
         let ours = messages.iter().filter(|message| message.local_id.is_some());
@@ -182,7 +186,7 @@ fn stored(server: &RelayServer, cipher: &Cipher, count: usize) -> Vec<Value> {
         .collect()
 }
 
-fn session(server: &RelayServer) -> String {
+pub(crate) fn session(server: &RelayServer) -> String {
     server.with(|state| state.only().0.to_owned())
 }
 

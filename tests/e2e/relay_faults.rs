@@ -1,6 +1,7 @@
 //! The relay's client over real sockets, against a server whose faults are of our choosing, with
 //! deadlines made short.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use hallway::core::backoff::Policy;
@@ -19,12 +20,14 @@ use hallway_tests::PATIENCE;
 use hallway_tests::relay_server::{Front, RelayServer};
 use serde_json::json;
 
-const SECRET: [u8; 32] = [7; 32];
+pub(crate) const SECRET: [u8; 32] = [7; 32];
 
-struct Joined {
-    server: RelayServer,
-    relay: Relay,
-    session: String,
+pub(crate) struct Joined {
+    pub(crate) server: RelayServer,
+    pub(crate) relay: Relay,
+    pub(crate) session: String,
+    /// What was told while something else was waited for.
+    pub(crate) passed: VecDeque<Update>,
     _home: tempfile::TempDir,
 }
 
@@ -33,8 +36,18 @@ async fn join(prepare: impl FnOnce(&RelayServer), limits: Limits) -> Joined {
     join_at(RelayServer::start(), prepare, limits).await
 }
 
-async fn join_at(
+pub(crate) async fn join_at(
     server: RelayServer,
+    prepare: impl FnOnce(&RelayServer),
+    limits: Limits,
+) -> Joined {
+    let keys = Keys::Legacy(AccountSecret::from_bytes(&SECRET));
+    join_by(server, keys, prepare, limits).await
+}
+
+pub(crate) async fn join_by(
+    server: RelayServer,
+    keys: Keys,
     prepare: impl FnOnce(&RelayServer),
     limits: Limits,
 ) -> Joined {
@@ -42,7 +55,7 @@ async fn join_at(
     let home = tempfile::tempdir().unwrap();
     let credentials = Credentials {
         token: AccessToken::parse("tok").unwrap(),
-        keys: Keys::Legacy(AccountSecret::from_bytes(&SECRET)),
+        keys,
     };
     let http = Http::new(
         server.url(),
@@ -66,11 +79,12 @@ async fn join_at(
         server,
         relay,
         session: row.id,
+        passed: VecDeque::new(),
         _home: home,
     }
 }
 
-fn quick() -> Limits {
+pub(crate) fn quick() -> Limits {
     let builder = Limits::builder()
         .probe_interval(Duration::from_millis(50))
         .probe_timeout(Duration::from_millis(200))
@@ -82,11 +96,14 @@ fn quick() -> Limits {
 
 impl Joined {
     /// What `wanted` makes of the first update that it knows.
-    async fn until<T>(&mut self, mut wanted: impl FnMut(&Update) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&mut self, mut wanted: impl FnMut(&Update) -> Option<T>) -> T {
         let mut seen = Vec::new();
         let found = tokio::time::timeout(PATIENCE, async {
             loop {
-                let update = self.relay.next().await.expect("it goes on");
+                let update = match self.passed.pop_front() {
+                    Some(update) => update,
+                    None => self.relay.next().await.expect("it goes on"),
+                };
                 if let Some(found) = wanted(&update) {
                     return found;
                 }
@@ -96,7 +113,7 @@ impl Joined {
         found.await.expect("in time")
     }
 
-    async fn connected(&mut self) {
+    pub(crate) async fn connected(&mut self) {
         self.until(|update| matches!(update, Update::Connected { .. }).then_some(()))
             .await;
     }

@@ -34,7 +34,8 @@ limits! {
         max_own_numbers = 1_024 in 1 ..= 65_536;
         /// How often a gap is fetched in vain before it is given up.
         max_vain_fetches = 5 in 1 ..= 1_000;
-        /// How many nonces are remembered, to know a message that is given twice.
+        /// How many nonces of others are remembered, and how many of ours, to know a message that is
+        /// given twice.
         max_seen_nonces = 4_096 in 1 ..= 1_048_576;
         /// How many updates of one value may wait, or have outcomes that nobody took.
         max_updates = 64 in 1 ..= 65_536;
@@ -91,7 +92,7 @@ impl Limits {
             .saturating_add(self.max_outbox_messages)
             .saturating_add(self.max_page_messages)
             .saturating_add(self.max_own_numbers)
-            .saturating_add(self.max_seen_nonces.saturating_mul(2))
+            .saturating_add(self.max_seen_nonces.saturating_mul(4))
             .saturating_add(self.max_updates.saturating_mul(2))
             .saturating_add(self.max_methods.saturating_mul(4))
             .saturating_add(FIXED_ENTRIES);

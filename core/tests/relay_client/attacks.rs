@@ -32,6 +32,23 @@ fn a_replayed_message_is_told_from_a_new_one() {
     ));
 }
 
+/// What we said, under another number and name, is neither the user's nor another client's.
+#[test]
+fn a_reflected_message_is_nobodys() {
+    let mut driven = Driven::open();
+    let nonce = || Nonce::from_entropy([5; 24]);
+    driven.client.send(&user("pay"), "a", nonce()).unwrap();
+    let sealed = cipher().seal_text(nonce(), &user("pay")).unwrap();
+    assert_eq!(driven.receive(&update(&row(1, &sealed, Some("b")))), None);
+    assert_eq!(driven.client.unsent(), 1, "it does not count as stored");
+    driven.drop_link();
+    driven.reconnect();
+    let rows = [row(2, &sealed, None), driven.row(3, "hi")];
+    let events = driven.page(&rows, false);
+    assert_eq!(said(&events), [(3, "hi".into())]);
+    assert_eq!((events.len(), driven.client.cursor()), (1, 3));
+}
+
 /// Covers: R9.2a, R9.2e
 #[test]
 fn messages_out_of_order_are_put_in_order() {
@@ -44,14 +61,23 @@ fn messages_out_of_order_are_put_in_order() {
     seen.extend(said(&driven.page(&rows[2..], false)));
     let numbers: Vec<_> = seen.iter().map(|(seq, _)| *seq).collect();
     assert_eq!(numbers, [1, 2, 3, 4]);
-    // A page that does not ascend is none, and what was taken of it is not taken again.
-    let sixth = driven.live(7, "seven");
-    assert_eq!(driven.receive(&sixth), None);
-    let rows = [driven.row(6, "six"), driven.row(5, "five")];
-    let events = driven.page(&rows, false);
-    assert_eq!(said(&events), [(6, "six".into())]);
-    assert_eq!(events[1], Event::PageInvalid);
-    assert_eq!(driven.client.cursor(), 6);
+    // A page that does not ascend is none: nothing of it is taken, and nothing passed over.
+    let seventh = driven.live(7, "seven");
+    assert_eq!(driven.receive(&seventh), None);
+    let (fifth, sixth) = (driven.row(5, "five"), driven.row(6, "six"));
+    for rows in [
+        vec![sixth.clone(), fifth.clone()],
+        vec![fifth.clone(), fifth.clone()],
+        vec![rows[3].clone(), fifth],
+    ] {
+        assert_eq!(driven.page(&rows, false), [Event::PageInvalid]);
+        assert_eq!(driven.client.cursor(), 4);
+        while driven.fetches.is_empty() {
+            driven.tick();
+        }
+    }
+    let rows: Vec<_> = (5..=7).map(|seq| driven.row(seq, "x")).collect();
+    assert_eq!(said(&driven.page(&rows, false)).len(), 3);
 }
 
 /// Another session's ciphertext under our number, and ours under another's key.

@@ -1,7 +1,7 @@
 //! The front that is written by hand: HTTP, and Engine.IO and Socket.IO over WebSocket, text only
 //! (relay.md §1, §2). It does what no library's server does: what [`Faults`](super::Faults) says.
 
-use std::io::{self, BufRead as _, BufReader, ErrorKind, Read, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
@@ -34,7 +34,7 @@ pub(super) fn start(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 /// Serves one request, which may become a socket.
-fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+fn serve(stream: &TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let (asked, key) = read(&mut reader)?;
     if let Some(key) = &key {
@@ -160,7 +160,7 @@ fn serve_socket(
     stream: &TcpStream,
     mut reader: BufReader<&TcpStream>,
     key: &str,
-    shared: &Shared,
+    shared: &Arc<Shared>,
 ) -> io::Result<()> {
     let mut hash = Sha1::new();
     hash.update(key);
@@ -174,7 +174,6 @@ fn serve_socket(
     let open = json!({"sid": "e", "upgrades": [], "pingInterval": 15_000, "pingTimeout": 45_000,
         "maxPayload": MAX_FRAME});
     out.write_all(&frame(&format!("0{open}")))?;
-    stream.set_read_timeout(Some(PING_INTERVAL))?;
     // Under the lock nobody waits for a client that does not read.
     stream.set_write_timeout(Some(Duration::from_secs(5)))?;
     let mut number = None;
@@ -190,22 +189,12 @@ fn serve_socket(
 fn serve_frames(
     stream: &TcpStream,
     reader: &mut BufReader<&TcpStream>,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     number: &mut Option<u64>,
 ) -> io::Result<()> {
     let mut out = stream;
     loop {
-        let received = match read_frame(reader) {
-            Ok(received) => received,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if !shared.lock().faults.half_open {
-                    out.write_all(&frame("2"))?;
-                }
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        let text = match received {
+        let text = match read_frame(reader)? {
             Frame::Text(text) => text,
             Frame::Ping(payload) => {
                 if !shared.lock().faults.half_open {
@@ -222,7 +211,13 @@ fn serve_frames(
             Frame::Other => continue,
         };
         match (text.get(..2), *number) {
-            (Some("40"), None) => *number = join(stream, &text, shared)?,
+            (Some("40"), None) => {
+                *number = join(stream, &text, shared)?;
+                if let Some(own) = *number {
+                    let shared = shared.clone();
+                    thread::spawn(move || beat(&shared, own));
+                }
+            }
             (Some("41"), _) => return Ok(()),
             (Some("42" | "43"), Some(own)) => {
                 let mut state = shared.lock();
@@ -236,6 +231,18 @@ fn serve_frames(
             _ => return Ok(()),
         }
         shared.tell();
+    }
+}
+
+/// The engine's heartbeat, as long as the socket is joined.
+fn beat(shared: &Shared, number: u64) {
+    loop {
+        thread::sleep(PING_INTERVAL);
+        let state = shared.lock();
+        match state.sockets.get(&number).map(|socket| &socket.way) {
+            Some(Way::ByHand(stream)) => state.write(stream, "2"),
+            Some(Way::Library(_)) | None => break,
+        }
     }
 }
 
@@ -262,6 +269,7 @@ fn packet(text: &str) -> Option<(Option<u64>, Vec<Value>)> {
 fn take(state: &mut State, own: u64, text: &str) -> Option<()> {
     let (id, values) = packet(text.get(2..)?)?;
     if text.starts_with("43") {
+        state.hear("acknowledgement", &json!(values));
         // Late answers are nobody's.
         if let Some(waiting) = id.and_then(|id| state.calls.remove(&id)) {
             waiting.send(values.into_iter().next()?).unwrap_or_default();
@@ -274,7 +282,9 @@ fn take(state: &mut State, own: u64, text: &str) -> Option<()> {
     if let (Some(id), Some(answer)) = (id, answer) {
         let socket = state.sockets.get(&own)?;
         if let Way::ByHand(stream) = &socket.way {
-            state.write(stream, &format!("43{id}{}", json!([answer])));
+            for _ in 0..=u8::from(state.faults.acks_twice) {
+                state.write(stream, &format!("43{id}{}", json!([answer])));
+            }
         }
     }
     Some(())

@@ -43,6 +43,7 @@ pub(super) fn leave(state: &mut State, number: u64) {
 /// An event of a socket's; what it is acknowledged with, if it is.
 pub(super) fn event(state: &mut State, own: u64, name: &str, payload: &Value) -> Option<Value> {
     let sid = payload["sid"].as_str().unwrap_or_default().to_owned();
+    state.hear(name, payload);
     match name {
         "ping" => return (!state.faults.half_open).then(|| json!({})),
         "message" => {

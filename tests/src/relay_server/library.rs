@@ -37,6 +37,7 @@ pub(super) struct Socket {
     peer: SocketAddr,
     runtime: Handle,
     connections: Connections,
+    shared: Arc<Shared>,
 }
 
 impl Socket {
@@ -49,10 +50,12 @@ impl Socket {
     pub(super) fn ask(&self, name: &str, payload: &Value, answer: Sender<Value>) {
         let _entered = self.runtime.enter();
         let acknowledged = self.socket.emit_with_ack::<_, Value>(name, payload);
+        let heard = self.shared.clone();
         self.runtime.spawn(async move {
             if let Ok(acknowledged) = acknowledged
                 && let Ok(value) = acknowledged.await
             {
+                heard.lock().hear("acknowledgement", &value);
                 // Nobody may wait any more.
                 answer.send(value).unwrap_or_default();
             }
@@ -134,6 +137,7 @@ fn attend(socket: SocketRef, auth: &Value, shared: &Arc<Shared>, connections: &C
         socket: socket.clone(),
         runtime: Handle::current(),
         connections: connections.clone(),
+        shared: shared.clone(),
     }));
     let number = events::enter(&mut shared.lock(), way, auth);
     let (told, left) = (shared.clone(), shared.clone());

@@ -136,6 +136,21 @@ impl RelayServer {
         seq.expect("there is such a session").0
     }
 
+    /// Writes a frame of our own making to every socket of the front by hand; whether there is
+    /// one.
+    pub fn inject(&self, text: &str) -> bool {
+        self.with(|state| {
+            let mut injected = false;
+            for socket in state.sockets.values() {
+                if let Way::ByHand(stream) = &socket.way {
+                    state.write(stream, text);
+                    injected = true;
+                }
+            }
+            injected
+        })
+    }
+
     /// Cuts every socket off, without a word.
     pub fn cut(&self) {
         self.with(|state| {

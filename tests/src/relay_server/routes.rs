@@ -25,13 +25,19 @@ pub(super) fn respond(shared: &Shared, asked: &Asked) -> Option<(u16, String)> {
     if state.faults.http_down {
         return None;
     }
+    let what = format!("{} {}?{}", asked.method, asked.path, asked.query);
+    state.hear(&what, &asked.body);
     let (status, body) = answer(&mut state, asked);
+    let mut body = body.to_string();
+    if let Some(rewrite) = state.faults.rewrite {
+        rewrite(&format!("{} {}", asked.method, asked.path), &mut body);
+    }
     let is_post = asked.method == "POST" && asked.path.ends_with("/messages");
     let lost = is_post && status == 200 && state.faults.lose_post_answers > 0;
     state.faults.lose_post_answers -= u32::from(lost);
     drop(state);
     shared.tell();
-    (!lost).then(|| (status, body.to_string()))
+    (!lost).then_some((status, body))
 }
 
 fn failure(status: u16, error: &str) -> Answer {

@@ -34,6 +34,10 @@ pub struct Faults {
     pub refuse_join: Option<String>,
     /// The sockets are not told of messages.
     pub silent: bool,
+    /// Every acknowledgement is given twice.
+    pub acks_twice: bool,
+    /// What becomes of the answers to requests, by the method and the path.
+    pub rewrite: Option<fn(&str, &mut String)>,
 }
 
 /// A message as it was stored.
@@ -112,6 +116,8 @@ pub struct State {
     pub pairings: BTreeMap<String, Option<(String, String)>>,
     /// The tokens that were given, with the account's public key.
     pub tokens: BTreeMap<String, String>,
+    /// All that clients sent but for their tokens: a line for each request and each event.
+    pub heard: String,
     pub(super) sockets: BTreeMap<u64, Joined>,
     pub(super) calls: BTreeMap<u64, Sender<Value>>,
     pub(super) next_call: u64,
@@ -120,6 +126,10 @@ pub struct State {
 }
 
 impl State {
+    pub(super) fn hear(&mut self, what: &str, body: &Value) {
+        self.heard += &format!("{what} {body}\n");
+    }
+
     /// How many sockets are joined.
     #[must_use]
     pub fn sockets(&self) -> usize {

@@ -55,8 +55,8 @@ pub(super) struct Page {
     has_more: bool,
 }
 
-/// The beginnings of the ciphertexts that were passed on, nonces included: none has the same as
-/// another, unless somebody gives it twice.
+/// The beginnings of ciphertexts, nonces included: none has the same as another, unless somebody
+/// gives it twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Seen {
     order: VecDeque<[u8; NONCE_BYTES]>,
@@ -67,8 +67,14 @@ pub(super) struct Seen {
 const NONCE_BYTES: usize = 13;
 
 impl Seen {
+    /// Whether it was inserted, and is not forgotten.
+    fn contains(&self, sealed: &[u8]) -> bool {
+        let nonce = sealed.first_chunk();
+        nonce.is_some_and(|nonce| self.set.contains(nonce))
+    }
+
     /// Whether it is new.
-    fn insert(&mut self, sealed: &[u8], limits: &Limits) -> bool {
+    pub(super) fn insert(&mut self, sealed: &[u8], limits: &Limits) -> bool {
         let Some(nonce) = sealed.first_chunk() else {
             return true;
         };
@@ -246,7 +252,7 @@ impl Client {
             return None;
         }
         match self.cursor.handle_live(row.seq, false) {
-            Verdict::Deliver => Some(self.open(row)),
+            Verdict::Deliver => self.open(row),
             Verdict::Skip | Verdict::Gap => None,
         }
     }
@@ -261,13 +267,18 @@ impl Client {
         })
     }
 
-    fn open(&mut self, row: &Row) -> Event<'static> {
+    /// What a message says; nothing for one that we sealed, under whatever number and name the
+    /// server gives it.
+    fn open(&mut self, row: &Row) -> Option<Event<'static>> {
         let seq = row.seq;
-        let unreadable = |why| Event::MessageUnreadable { seq, why };
+        let unreadable = |why| Some(Event::MessageUnreadable { seq, why });
         let Some(sealed) = &row.sealed else {
             return unreadable(Unreadable::NotSealed);
         };
         let sealed = base64::decode(sealed);
+        if self.own.contains(&sealed) {
+            return None;
+        }
         let plaintext = match self.cipher.open_json(&sealed) {
             Ok(plaintext) => plaintext,
             Err(error) => return unreadable(Unreadable::Unopened(error)),
@@ -281,11 +292,11 @@ impl Client {
             local_id: row.local_id.clone(),
             plaintext,
         };
-        if is_users(&message.body()) {
+        Some(if is_users(&message.body()) {
             Event::UserMessage(message)
         } else {
             Event::MessageReceived(message)
-        }
+        })
     }
 }
 
@@ -395,16 +406,23 @@ impl Client {
             Route::Durable => self.limits.max_page_messages(),
             Route::Socket => HISTORY,
         };
+        // Before any is taken: of one that does not ascend the rest would be passed over.
+        let is_history = self.fetch_route == Route::Socket;
+        let follows = |rows: &[Row], seq| {
+            rows.len() < limit && (is_history || rows.last().is_none_or(|last| last.seq < seq))
+        };
         let mut rows = Some(Vec::new());
         messages?.each_element(|element| {
             match (StoredMessage::parse(element), &mut rows) {
-                (Some(message), Some(rows)) if rows.len() < limit => rows.push(Row::new(&message)),
+                (Some(message), Some(rows)) if follows(rows, message.seq) => {
+                    rows.push(Row::new(&message));
+                }
                 _ => rows = None,
             }
             rows.is_some()
         })?;
         let mut rows = rows?;
-        if self.fetch_route == Route::Socket {
+        if is_history {
             rows.sort_by_key(|row| row.seq);
         }
         let has_more = has_more.and_then(Raw::boolean).unwrap_or(false);
@@ -469,7 +487,11 @@ impl Client {
                 return Some(Event::Withheld(withheld));
             };
             match self.cursor.handle_fetched(id, row.seq, row.own, now) {
-                Ok(Verdict::Deliver) => return Some(self.open(&row)),
+                Ok(Verdict::Deliver) => {
+                    if let Some(event) = self.open(&row) {
+                        return Some(event);
+                    }
+                }
                 Ok(Verdict::Skip | Verdict::Gap) => {}
                 Err(_) => {
                     self.page = None;

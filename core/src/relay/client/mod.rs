@@ -91,7 +91,10 @@ pub struct Client {
     page: Option<Page>,
     /// Over the socket: the fetch that shows whether the messages have arrived.
     confirming: Option<FetchId>,
+    /// Messages that were passed on.
     seen: Seen,
+    /// Messages of ours.
+    own: Seen,
     title: Option<Title>,
     usage: Usage,
     ending: Option<Ending>,
@@ -132,6 +135,7 @@ impl Client {
             page: None,
             confirming: None,
             seen: Seen::default(),
+            own: Seen::default(),
             title: None,
             usage: Usage::default(),
             ending: None,

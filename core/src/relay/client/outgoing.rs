@@ -6,6 +6,7 @@ use alloc::string::String;
 use super::event::{Change, Event, Merge, Route, SendError};
 use super::values::may_succeed_later;
 use super::{Client, PostFailure};
+use crate::relay::base64;
 use crate::relay::cipher::Nonce;
 use crate::relay::events;
 use crate::relay::link::{AckFailure, Asked, EmitError, Owed};
@@ -147,7 +148,9 @@ impl Client {
             return Err(SendError::DuplicateId);
         }
         let sealed = self.cipher.seal_text(nonce, plaintext)?;
-        Ok(self.outbox.push(local_id, &sealed)?)
+        self.outbox.push(local_id, &sealed)?;
+        self.own.insert(&base64::decode(&sealed), &self.limits);
+        Ok(())
     }
 
     fn send_content(
