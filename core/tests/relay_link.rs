@@ -249,7 +249,7 @@ fn no_heartbeat_is_ever_ours() {
 /// 9.12: in seconds, and not in 60 of them.
 /// Covers: R1.16, R1.18, R9.12a
 #[test]
-fn s12_a_half_open_link_is_found_in_seconds() {
+fn point_12_a_half_open_link_is_found_in_seconds() {
     let mut driven = Driven::open();
     driven.later(10 * SECOND);
     assert_eq!(driven.tick(), None);
@@ -868,7 +868,7 @@ fn delays_are_those_of_the_profile() {
 
 /// Covers: R9.12c
 #[test]
-fn a_connection_that_the_server_may_hold_for_living_is_told() {
+fn r1_a_connection_that_the_server_may_hold_for_living_is_told() {
     let mut driven = Driven::open();
     let began = driven.now;
     driven.later(SECOND);

@@ -399,12 +399,24 @@ fn messages_go_both_ways_and_only_sealed_at(front: Front) {
     assert_eq!(contents[5], json!({"any": "shape"}));
     let report = server.wait("usage", |state| state.usage.first().cloned());
     assert_eq!(report["tokens"]["total"], 7);
+    running.say(&json!({"kind": "usage", "usage": {"input_tokens": 30, "output_tokens": 4}}));
+    let report = server.wait("usage", |state| state.usage.get(1).cloned());
+    assert_eq!(
+        (&report["tokens"]["total"], &report["sessionId"]),
+        (&json!(34), &json!(id))
+    );
+    running.say(&json!({"kind": "usage", "usage": {"input_tokens": "many"}}));
+    let why = running.next("rejected")["why"].to_string();
+    assert!(
+        why.contains("line 8") && why.contains("output_tokens"),
+        "{why}"
+    );
     running.say(&json!({"kind": "nonsense"}));
     assert!(
         running.next("rejected")["why"]
             .as_str()
             .unwrap()
-            .contains("line 7")
+            .contains("line 9")
     );
     server.with(|state| {
         let all = format!("{:?}", state.sessions);
@@ -508,6 +520,31 @@ fn calls_are_served_only_when_allowed_and_permissions_are_asked_here_at(front: F
     );
     running.say(&json!({"kind": "answer", "id": call["id"], "result": 1}));
     running.next("rejected");
+    assert_eq!(running.stop().0, Some(0));
+}
+
+/// The server drops the agent state of a session that is made: it is written afterwards.
+#[test]
+fn r4_the_agent_state_of_a_new_session_is_written_by_an_update() {
+    let (home, server) = paired();
+    let mut running = mirror(&home, &server, &[]);
+    running.say(&json!({"kind": "state", "set": {"controlledByUser": true}}));
+    let (sealed, version) = server.wait("the state", |state| {
+        let (sealed, version) = state.only().1.agent_state.clone();
+        Some((sealed?, version))
+    });
+    assert_eq!(version, 1);
+    assert_eq!(
+        opened(&cipher(), &sealed),
+        json!({"controlledByUser": true})
+    );
+    server.with(|state| {
+        let mut lines = state.heard.lines();
+        let made = lines
+            .find(|line| line.starts_with("POST /v1/sessions?"))
+            .unwrap();
+        assert!(made.contains(r#""agentState":null"#), "{made}");
+    });
     assert_eq!(running.stop().0, Some(0));
 }
 

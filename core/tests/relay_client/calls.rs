@@ -31,7 +31,7 @@ fn answered(frame: &str) -> String {
 
 /// Covers: R2.9, R2.17, R9.12b, R9.12c
 #[test]
-fn s12_registrations_are_confirmed_on_every_connection() {
+fn point_12_registrations_are_confirmed_on_every_connection() {
     let mut driven = serving();
     assert!(!driven.client.is_registered("bash"));
     let registered = r#"42["rpc-registered",{"method":"S:bash"}]"#;
@@ -71,7 +71,7 @@ fn s12_registrations_are_confirmed_on_every_connection() {
 
 /// Covers: R2.9, R9.12b
 #[test]
-fn s12_a_registration_without_an_answer_is_repeated_and_reported() {
+fn point_12_a_registration_without_an_answer_is_repeated_and_reported() {
     let mut driven = serving();
     let mut asked = 1;
     let event = loop {

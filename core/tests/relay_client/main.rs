@@ -329,3 +329,26 @@ fn memory_is_bounded_by_the_limits() {
     let shown = format!("{:?}", driven.client);
     assert!(!shown.contains("secret-token"), "{shown}");
 }
+
+/// L6 is S5, S6, S7, S10, S12 and S13 once more; R2 and R3 are the server's own.
+#[test]
+fn every_weakness_has_a_test_of_its_name() {
+    let sources = [
+        include_str!("attacks.rs"),
+        include_str!("calls.rs"),
+        include_str!("messages.rs"),
+        include_str!("old_server.rs"),
+        include_str!("values.rs"),
+        include_str!("../relay_link.rs"),
+        include_str!("../../../tests/e2e/relay.rs"),
+    ];
+    let seed = (1..=13).map(|number| format!("s{number}"));
+    let latest = [1, 2, 3, 4, 5, 7, 8, 9].map(|number| format!("l{number}"));
+    for name in seed.chain(latest).chain(["r1".into(), "r4".into()]) {
+        let test = format!("#[test]\nfn {name}_");
+        assert!(
+            sources.iter().any(|source| source.contains(&test)),
+            "{name}"
+        );
+    }
+}

@@ -2,7 +2,7 @@
 
 use hallway_core::relay::client::{HttpFailure, SendError, Unreadable};
 use hallway_core::relay::link::{CloseReason, Status};
-use hallway_core::relay::plaintext::{AcpData, SessionEvent};
+use hallway_core::relay::plaintext::{self, AcpData, SessionEvent};
 use hallway_core::relay::raw::Text;
 
 use super::*;
@@ -95,6 +95,64 @@ fn a_report_of_usage_that_is_refused_is_told() {
 }
 
 /// Covers: R5.4
+#[test]
+fn usage_is_reported_by_itself_and_the_last_report_counts() {
+    let mut driven = Driven::new();
+    let usage = |text| plaintext::Usage::parse(raw(text)).unwrap();
+    let (first, last) = (
+        usage(r#"{"input_tokens":1,"output_tokens":1}"#),
+        usage(r#"{"input_tokens":3,"output_tokens":4,"cache_read_input_tokens":5}"#),
+    );
+    assert_eq!(driven.client.send_usage(&first), Ok(()));
+    assert_eq!(driven.client.send_usage(&last), Ok(()));
+    driven.act();
+    driven.join();
+    let frames = driven.frames();
+    let (name, report, id) = emitted(&frames[0]);
+    assert_eq!((name.as_str(), frames.len()), ("usage-report", 1));
+    assert_eq!(
+        (&report["tokens"]["total"], &report["sessionId"]),
+        (&12.into(), &"S".into())
+    );
+    assert_eq!(driven.posts, [], "no message goes with it");
+    let refused = format!(r#"43{}[{{"success":false,"error":"no"}}]"#, id.unwrap());
+    assert_eq!(driven.receive(&refused), Some(Event::UsageNotReported));
+    driven.client.end(wall(), driven.now);
+    assert_eq!(driven.client.send_usage(&last), Err(SendError::Ended));
+}
+
+/// Nothing of a subagent's waits for its parent, and the end of a turn drops nothing.
+#[test]
+fn l8_lines_of_a_subagent_go_out_as_they_come() {
+    let mut driven = Driven::open();
+    let orphan = |at: usize| {
+        format!(
+            r#"{{"type":"assistant","uuid":"{at}","isSidechain":true,"parent_tool_use_id":"never-seen","message":{{"content":[{{"type":"text","text":"{at}"}}]}}}}"#
+        )
+    };
+    let end = r#"{"type":"result","subtype":"success","uuid":"end"}"#.to_owned();
+    let lines: Vec<_> = (0..60).map(orphan).chain([end, orphan(61)]).collect();
+    for (at, line) in lines.iter().enumerate() {
+        let nonce = driven.nonce();
+        let sent = driven
+            .client
+            .send_claude(raw(line), &at.to_string(), nonce, wall());
+        assert_eq!(sent, Ok(()));
+        assert_eq!(driven.client.unsent(), at + 1, "it counts at once");
+    }
+    driven.act();
+    let mut posted = Vec::new();
+    while let Some((_, body)) = driven.posts.last().cloned() {
+        let ids = ids(&body);
+        posted.extend((0..ids.len()).map(|at| open_body(&body, at)));
+        driven.store(u64::try_from(posted.len()).unwrap());
+    }
+    assert_eq!(posted.len(), lines.len());
+    for (posted, line) in posted.iter().zip(&lines) {
+        assert!(posted.contains(line.as_str()), "{posted}");
+    }
+}
+
 #[test]
 fn s1_a_title_outlives_every_outage() {
     let mut driven = Driven::new();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hallway_core::relay::cipher::Plaintext;
 use hallway_core::relay::client::{Change, Target};
 use hallway_core::relay::link::Owed;
-use hallway_core::relay::plaintext::{AgentContent, AgentMessage, Document};
+use hallway_core::relay::plaintext::{AgentContent, AgentMessage, Document, Usage};
 use hallway_core::relay::raw::Raw;
 use hallway_core::relay::rpc;
 use hallway_core::relay::versioned::{UpdateError, UpdateId};
@@ -185,6 +185,15 @@ impl Mirror {
                 self.thinking = thinking.unwrap_or(self.thinking);
                 self.mode = mode.unwrap_or_else(|| self.mode.clone());
                 self.alive.reset_immediately();
+                return Ok(None);
+            }
+            Input::Usage(usage) => {
+                let usage = Raw::parse(&usage).and_then(Usage::parse);
+                let usage = usage.ok_or(ActError::Shape(
+                    "usage; it needs the numbers \"input_tokens\" and \"output_tokens\"",
+                ))?;
+                let sent = self.relay.client().send_usage(&usage);
+                sent.map_err(SendFailure::from)?;
                 return Ok(None);
             }
             Input::Answer { id, result } => {

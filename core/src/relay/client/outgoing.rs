@@ -11,7 +11,7 @@ use crate::relay::cipher::Nonce;
 use crate::relay::events;
 use crate::relay::link::{AckFailure, Asked, EmitError, Owed};
 use crate::relay::plaintext::{
-    AcpData, AgentContent, AgentMessage, Document, SessionEvent, claude_message,
+    self, AcpData, AgentContent, AgentMessage, Document, SessionEvent, claude_message,
 };
 use crate::relay::raw::{Raw, Text};
 use crate::relay::rpc::{self, Refusal};
@@ -69,8 +69,7 @@ impl Client {
         let outgoing = claude_message(line);
         self.send(&outgoing.plaintext, local_id, nonce)?;
         if let Some(usage) = &outgoing.usage {
-            self.usage.wanted = Some(usage.report(&self.session).into_boxed_str());
-            self.usage.tries = 0;
+            self.want_usage(usage);
         }
         if let Some(text) = outgoing.summary
             && text.raw().as_str().len() <= self.limits.max_value_bytes()
@@ -161,6 +160,24 @@ impl Client {
     ) -> Result<(), SendError> {
         let plaintext = AgentMessage::new(content).to_json();
         self.send(&plaintext, local_id, nonce)
+    }
+
+    /// Reports what was used. The server keeps the last report, so that one waits at most.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Ended`].
+    pub fn send_usage(&mut self, usage: &plaintext::Usage<'_>) -> Result<(), SendError> {
+        if self.is_closed() || self.ending.is_some() {
+            return Err(SendError::Ended);
+        }
+        self.want_usage(usage);
+        Ok(())
+    }
+
+    fn want_usage(&mut self, usage: &plaintext::Usage<'_>) {
+        self.usage.wanted = Some(usage.report(&self.session).into_boxed_str());
+        self.usage.tries = 0;
     }
 
     /// Says that the session is alive. It is dropped while there is no connection.

@@ -32,6 +32,9 @@ pub enum Input {
         /// `local` or `remote`.
         mode: Option<String>,
     },
+    /// `{"kind":"usage","usage":{"input_tokens":1,"output_tokens":2}}`: what was used, without a
+    /// message.
+    Usage(String),
     /// `{"kind":"answer","id":"call-1","result":…}`, or `"error":"…"`.
     Answer {
         /// The call.
@@ -122,6 +125,7 @@ impl Input {
                     .then(|| text("mode"))
                     .transpose()?,
             },
+            "usage" => Self::Usage(member("usage")?.as_str().to_owned()),
             "answer" => Self::Answer {
                 id: text("id")?,
                 result: match raw.get("error") {
@@ -192,6 +196,7 @@ mod tests {
             ),
             (r#"{"kind":"alive","thinking":true}"#, Input::Alive { thinking: Some(true), mode: None }),
             (r#"{"kind":"message","message":"\ud800"}"#, Input::Message(r#""\ud800""#.to_owned())),
+            (r#"{"kind":"usage","usage":{}}"#, Input::Usage("{}".to_owned())),
             (r#"{"kind":"end"}"#, Input::End),
         ] {
             assert_eq!(Input::parse(line), Ok(input), "{line}");
@@ -212,6 +217,7 @@ mod tests {
             r#"{"kind":"state","set":[]}"#,
             r#"{"kind":"metadata","clear":true}"#,
             r#"{"kind":"alive","mode":7}"#,
+            r#"{"kind":"usage"}"#,
             r#"{"kind":"answer","id":"x"}"#,
         ] {
             assert!(Input::parse(line).is_err(), "{line}");
