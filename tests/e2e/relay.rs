@@ -106,6 +106,17 @@ impl Running {
         self.child.id()
     }
 
+    /// Two signals, the second when the first was seen to be taken.
+    fn interrupt_twice(mut self, server: &RelayServer) -> (Option<i32>, Vec<String>, String) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::INT).unwrap();
+        server.wait("the end begins", |state| {
+            state.heard.contains("update-metadata").then_some(())
+        });
+        kill_process(pid, Signal::INT).unwrap();
+        self.finish()
+    }
+
     pub(crate) fn stop(mut self) -> (Option<i32>, Vec<String>, String) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::INT).unwrap();
@@ -549,6 +560,86 @@ fn r4_the_agent_state_of_a_new_session_is_written_by_an_update() {
 }
 
 /// Covers: R9.10c
+#[test]
+fn a_session_is_ended_when_nobody_reads_and_left_when_it_is_interrupted_twice() {
+    let (home, server) = paired();
+    let mut child = command(&home, &server, &["relay", "mirror"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    server.wait("it is connected", |state| {
+        (state.sockets() == 1).then_some(())
+    });
+    drop(child.stdout.take());
+    // The next line to be shown finds nobody.
+    server.say(&session(&server), &sealed(&cipher(), &user("hello")));
+    let finished = child.wait_with_output().unwrap();
+    assert_eq!(finished.status.code(), Some(1));
+    let errors = String::from_utf8(finished.stderr).unwrap();
+    assert!(errors.contains("standard output is gone"), "{errors}");
+    server.wait("it is ended", |state| {
+        (!state.only().1.active).then_some(())
+    });
+    // A second signal does not wait for a server that does not answer.
+    let (home, server) = paired();
+    let running = mirror(&home, &server, &[]);
+    server.with(|state| state.faults.no_acks = true);
+    let (code, _, errors) = running.interrupt_twice(&server);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("interrupted twice"), "{errors}");
+}
+
+#[test]
+fn what_is_wrong_is_said_with_what_to_do() {
+    let (home, server) = paired();
+    let run = |arguments: &[&str], code: i32, words: &[&str]| {
+        let output = command(&home, &server, arguments).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
+        for word in words {
+            assert!(errors.contains(word), "{arguments:?}: {errors}");
+        }
+    };
+    let mirror = ["relay", "mirror", "--directory", "/nowhere"];
+    run(&mirror, 2, &["--directory"]);
+    run(
+        &["relay", "mirror", "--allow-rpc", "bosh"],
+        2,
+        &["bosh", "readFile"],
+    );
+    run(
+        &["relay", "status", "--server", "nonsense"],
+        2,
+        &["https://"],
+    );
+    run(
+        &["relay", "status", "--server", "http://127.0.0.1:1"],
+        7,
+        &["check its URL"],
+    );
+    run(&["relay", "pair"], 1, &["paired already", "--force"]);
+    let happy = home.root().join(".happy");
+    let access = happy.join("access.key");
+    for rubbish in [
+        "",
+        "{",
+        "[]",
+        r#"{"token":"t"}"#,
+        r#"{"secret":"AAAA","token":"t"}"#,
+    ] {
+        fs::write(&access, rubbish).unwrap();
+        run(&["relay", "mirror"], 1, &["access.key", "pair anew"]);
+    }
+    fs::remove_file(&access).unwrap();
+    run(&["relay", "mirror"], 4, &["hallway relay pair"]);
+    // What cannot be kept is said before anybody approves it.
+    fs::write(happy.join("settings.json"), "{").unwrap();
+    run(&["relay", "pair"], 1, &["settings.json", "move it away"]);
+    server.with(|state| assert!(state.pairings.is_empty(), "nothing was asked"));
+}
+
 #[test]
 fn bash_runs_when_it_is_spelled_out_and_is_logged() {
     let (home, server) = paired();

@@ -93,7 +93,13 @@ pub(super) async fn run(
         None => None,
     };
     output.line(
-        || format!("session {} at {server}, tag {tag}", row.id),
+        || {
+            let inbox = inbox
+                .as_ref()
+                .map(|inbox| format!(", inbox {}", inbox.address()));
+            let inbox = inbox.unwrap_or_default();
+            format!("session {} at {server}, tag {tag}{inbox}", row.id)
+        },
         || {
             json!({"event": "session", "id": row.id, "tag": tag, "server": server, "seq": row.seq,
             "inbox": inbox.as_ref().map(Daemon::address)})
@@ -104,8 +110,12 @@ pub(super) async fn run(
         inbox,
         local,
         json: output.json,
+        stopping: false,
     };
     let code = ends.attend(&mut stop).await;
+    if code.is_err() {
+        ends.wind_up(&mut stop).await;
+    }
     if let Some(inbox) = ends.inbox {
         inbox.stop().await;
     }
@@ -119,6 +129,8 @@ struct Ends {
     inbox: Option<Daemon>,
     local: Option<Local>,
     json: bool,
+    /// A signal has come.
+    stopping: bool,
 }
 
 /// The local session that hears what the user says, by a task of its own.
@@ -184,8 +196,29 @@ impl Ends {
                 },
                 Some(entry) = entry => self.pass_on(&entry).await?,
                 Some(failure) = failure => self.say("undelivered", &failure).await?,
-                () = stop.wait() => self.mirror.end(),
+                () = stop.wait() => {
+                    if self.stopping {
+                        let message = "the session was not ended; it was interrupted twice; the \
+                            server takes it for gone in ten minutes";
+                        return Err(Failed::new(Exit::Failed, message));
+                    }
+                    self.stopping = true;
+                    self.mirror.end();
+                }
             }
+        }
+    }
+
+    /// Ends the session although nothing can be shown any more, unless it is interrupted.
+    async fn wind_up(&mut self, stop: &mut Stop) {
+        if self.stopping {
+            return;
+        }
+        self.mirror.end();
+        let told = async { while self.mirror.next().await.is_some() {} };
+        tokio::select! {
+            () = told => {}
+            () = stop.wait() => {}
         }
     }
 

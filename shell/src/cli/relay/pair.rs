@@ -36,6 +36,9 @@ pub(super) async fn run(arguments: &Pair, output: &Output) -> Result<ExitCode, F
         Err(error) => return Err(error.into()),
     }
     let mut stop = Stop::listen()?;
+    // Before the app approves: what cannot be written here is said in time.
+    let id = entropy::uuid().map_err(|error| Failed::new(Exit::Failed, error.to_string()))?;
+    let machine = home.machine_id(&id).await?;
     let pair = key_pair()?;
     // Before anything is shown: a server that is not there is said at once.
     let first = http.request_pairing(pair.public()).await?;
@@ -49,7 +52,7 @@ pub(super) async fn run(arguments: &Pair, output: &Output) -> Result<ExitCode, F
     let (token, response) = tokio::select! {
         approved = approval(&http, &pair, first) => approved?,
         () = tokio::time::sleep(arguments.timeout) => {
-            let message = format!("nobody approved the pairing; {} s have passed; run it again", arguments.timeout.as_secs());
+            let message = format!("nobody approved the pairing; {:?} have passed; run it again", arguments.timeout);
             return Err(Failed::new(Exit::TimedOut, message));
         }
         () = stop.wait() => {
@@ -72,8 +75,6 @@ pub(super) async fn run(arguments: &Pair, output: &Output) -> Result<ExitCode, F
     };
     let variant = keys.variant();
     home.store(&Credentials { token, keys })?;
-    let id = entropy::uuid().map_err(|error| Failed::new(Exit::Failed, error.to_string()))?;
-    let machine = home.machine_id(&id).await?;
     output.line(
         || {
             format!(

@@ -1,6 +1,6 @@
 //! What happens to a mirrored session, for people and for programs.
 
-use hallway_core::relay::client::{Message, Target};
+use hallway_core::relay::client::{HttpFailure, Message, Target};
 use hallway_core::relay::plaintext::SessionMessage;
 use hallway_core::relay::versioned::Outcome;
 use serde_json::{Value, json};
@@ -145,7 +145,125 @@ pub(super) fn text(said: &Said) -> String {
             let text = visible(message.plaintext.raw().as_str());
             format!("{} another client, untrusted: {text}", message.seq)
         }
-        Said::Update(update) => visible(&plain(update).to_string()),
+        Said::Update(update) => visible(&words(update)),
+    }
+}
+
+fn words(update: &Update) -> String {
+    match update {
+        Update::Connected { stale_owner: false } => "connected".to_owned(),
+        Update::Connected { stale_owner: true } => {
+            "connected; for up to a minute calls may go to the connection before".to_owned()
+        }
+        Update::Reconnecting {
+            attempt,
+            delay,
+            cause,
+            said,
+            detail,
+        } => {
+            let more = [said, detail].map(|more| more.as_ref().map(|more| format!("; {more}")));
+            let more: String = more.into_iter().flatten().collect();
+            let delay = delay.as_secs_f32();
+            format!("reconnecting in {delay:.1} s, attempt {attempt}: {cause}{more}")
+        }
+        Update::Closed {
+            reason,
+            said,
+            unsent,
+            ..
+        } => {
+            let said = said.as_ref().map(|said| format!(", which says {said:?}"));
+            let said = said.unwrap_or_default();
+            let unsent = match unsent {
+                0 => "everything was sent".to_owned(),
+                count => format!("{count} messages were not sent"),
+            };
+            format!("ended: {reason}{said}; {unsent}")
+        }
+        Update::Unreadable { seq, why } => format!("{seq} cannot be read: {why}"),
+        Update::Withheld(withheld) => {
+            let (from, to) = (withheld.from, withheld.to);
+            format!("{from} to {to} are withheld by the server")
+        }
+        Update::Stored { local_id, seq } => format!("{seq} is stored: {local_id}"),
+        Update::TooLarge { local_id } => {
+            format!("{local_id} is longer than the server takes, and is dropped")
+        }
+        Update::SendingStopped(why) => format!("nothing more is sent: {}", failure(*why)),
+        Update::FetchingStopped(why) => format!("nothing more is fetched: {}", failure(*why)),
+        Update::FellBack => "the server is an old one; messages go over the socket".to_owned(),
+        Update::Updated {
+            target, outcome, ..
+        } => match version(*outcome) {
+            Some(version) => format!("the {} are at version {version}", value_name(*target)),
+            None => format!(
+                "the {} were not changed: {}",
+                value_name(*target),
+                outcome_words(*outcome)
+            ),
+        },
+        Update::ValuesChanged {
+            metadata,
+            agent_state,
+            unreadable,
+        } => {
+            let changed = match (metadata, agent_state) {
+                (true, true) => "metadata and the agent state have",
+                (false, true) => "agent state has",
+                (true | false, false) => "metadata have",
+            };
+            let unreadable = if *unreadable {
+                ", and cannot be read"
+            } else {
+                ""
+            };
+            format!("the {changed} changed{unreadable}")
+        }
+        Update::UsageNotReported => "the usage was not reported".to_owned(),
+        Update::RpcRegistered { method } => format!("the app can call {method}"),
+        Update::RpcUnconfirmed { method } => {
+            format!("the server does not confirm that the app can call {method}")
+        }
+        Update::RpcError { said } => {
+            let said = said.as_deref().unwrap_or("no reason");
+            format!("the server refused a method, which says {said:?}")
+        }
+        Update::SessionGone => "the session was deleted".to_owned(),
+        // These are told otherwise.
+        Update::UserMessage(_)
+        | Update::Message(_)
+        | Update::RpcRequested { .. }
+        | Update::RpcRefused { .. }
+        | Update::RpcLost { .. } => String::new(),
+    }
+}
+
+const fn failure(why: HttpFailure) -> &'static str {
+    match why {
+        HttpFailure::TooLarge => "it is too long",
+        HttpFailure::Unauthorized => "the token is not accepted",
+        HttpFailure::SessionGone => "the session is gone",
+        HttpFailure::NoRoute => "the server is too old",
+        HttpFailure::Transient | HttpFailure::RetryAfter(_) | _ => "the server is in trouble",
+    }
+}
+
+const fn value_name(target: Target) -> &'static str {
+    match target {
+        Target::Metadata => "metadata",
+        Target::AgentState => "contents of the agent state",
+    }
+}
+
+const fn outcome_words(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Conflict => "others were faster each time",
+        Outcome::Rejected => "the server refused",
+        Outcome::TimedOut => "there was no answer in time",
+        Outcome::Unreadable => "what is there cannot be read, and is not written over",
+        Outcome::SessionGone => "the session is gone",
+        Outcome::Applied(_) | Outcome::Closed | _ => "the session has ended",
     }
 }
 

@@ -87,8 +87,10 @@ impl FromStr for Method {
 
     fn from_str(name: &str) -> Result<Self, String> {
         let mut all = Self::ALL.into_iter();
-        all.find(|method| method.name() == name)
-            .ok_or_else(|| format!("{name:?} is no method"))
+        all.find(|method| method.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|method| method.name()).collect();
+            format!("there is no such method; use one of {}", names.join(", "))
+        })
     }
 }
 

@@ -16,7 +16,7 @@ const MAX_WORDS: usize = 200;
 #[non_exhaustive]
 pub enum HttpError {
     /// There was no connection.
-    #[error("{failure}; {detail}; nothing was sent")]
+    #[error("{failure}; {detail}; check its URL and the network")]
     Unreachable {
         /// Why.
         failure: DialFailure,
