@@ -29,6 +29,8 @@ mod relay_attacks;
 mod relay_faults;
 #[cfg(feature = "relay")]
 mod relay_handlers;
+#[cfg(feature = "relay")]
+mod relay_http;
 mod run;
 mod section5_daemon;
 mod section5_files;

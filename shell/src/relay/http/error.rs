@@ -16,7 +16,7 @@ const MAX_WORDS: usize = 200;
 #[non_exhaustive]
 pub enum HttpError {
     /// There was no connection.
-    #[error("{failure}; {detail}; check its URL and the network")]
+    #[error("{failure}; {detail}; {}", advice(*failure))]
     Unreachable {
         /// Why.
         failure: DialFailure,
@@ -122,6 +122,18 @@ impl HttpError {
             // What the outbox holds is never given up for an answer that makes no sense.
             Class::Transient | Class::Final => PostFailure::Transient,
         }
+    }
+}
+
+const fn advice(failure: DialFailure) -> &'static str {
+    match failure {
+        DialFailure::Untrusted => "name its authority with --ca-file, or do not go there",
+        DialFailure::ProxyRefused => "check the proxy and its credentials",
+        DialFailure::NoToken
+        | DialFailure::Unreachable
+        | DialFailure::NotWebSocket
+        | DialFailure::Status { .. }
+        | _ => "check its URL and the network",
     }
 }
 
