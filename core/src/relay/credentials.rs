@@ -293,6 +293,7 @@ mod tests {
         };
         assert_eq!(secret.expose(), &[1; 32]);
         assert_eq!(*legacy.token, "t.o.k");
+        assert_eq!(format!("{legacy:?}"), "Credentials(redacted)");
         let text = format!(
             r#"{{"encryption":{{"publicKey":"{}","machineKey":"{}"}},"token":"t","secret":null}}"#,
             key(2),

@@ -11,9 +11,7 @@ use hallway_core::relay::client::{
 use hallway_core::relay::credentials::{Credentials, Keys, Malformed, SessionKey, Settings};
 use hallway_core::relay::cursor::{self, Cursor, FetchId, InvalidPage, Verdict, Withheld};
 use hallway_core::relay::engineio::{self, Handshake};
-use hallway_core::relay::keys::{
-    AccountSecret, BlobKey, BoxKeyPair, DataKey, KeyNode, PublicKey,
-};
+use hallway_core::relay::keys::{AccountSecret, BlobKey, BoxKeyPair, DataKey, KeyNode, PublicKey};
 use hallway_core::relay::limits::{Limits, LimitsBuilder};
 use hallway_core::relay::link::{
     self, AckFailure, Asked, Auth, Cause, CloseReason, EmitError, Ignored, Link, Owed, Status,
@@ -33,9 +31,7 @@ use hallway_core::relay::socketio::{self, AckId, Args, ReservedName};
 use hallway_core::relay::update::{
     self, Ephemeral, SessionRow, StoredMessage, Update, VersionedValue,
 };
-use hallway_core::relay::versioned::{
-    self, Attempt, UpdateError, UpdateId, Value, Versioned,
-};
+use hallway_core::relay::versioned::{self, Attempt, UpdateError, UpdateId, Value, Versioned};
 use hallway_core::relay::{base64, delays, events, pairing};
 
 use crate::surface::{Root, Sum, derived, roots};
