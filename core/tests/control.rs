@@ -50,6 +50,8 @@ fn anything_else_is_not() {
         ("[]", NotForwarded::NotAnObject),
         ("\"type\"", NotForwarded::NotAnObject),
         ("{\"type\":\"x\"", NotForwarded::NotAnObject),
+        ("{\"type\":}", NotForwarded::NotAnObject),
+        ("{\"type\":fals}", NotForwarded::NotAnObject),
         ("{\"type\":\"x\"}{}", NotForwarded::NotAnObject),
         ("{}", NotForwarded::NoType),
         ("{\"type\":1}", NotForwarded::NoType),
