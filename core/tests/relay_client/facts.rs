@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use hallway_core::relay::cipher::{OpenError, SealError};
 use hallway_core::relay::client::{HttpFailure, Route, SendError, Target, Unreadable};
 use hallway_core::relay::link::{Cause, DialFailure, EmitError, Ignored, Violation};
-use hallway_core::relay::plaintext::Document;
+use hallway_core::relay::plaintext::{Document, Usage};
 use hallway_core::relay::rpc::Refusal;
 use hallway_core::relay::versioned::{Outcome, UpdateError, Value};
 
@@ -589,6 +589,8 @@ fn an_end_counts_once_and_waits_for_a_connection() {
     let mut driven = Driven::open();
     driven.drop_link();
     driven.client.end(wall(), driven.now);
+    let usage = Usage::parse(raw(r#"{"input_tokens":3,"output_tokens":4}"#)).expect("a usage");
+    assert_eq!(driven.client.send_usage(&usage), Err(SendError::Ended));
     let began = driven.now;
     driven.reconnect();
     driven
@@ -604,6 +606,7 @@ fn an_end_counts_once_and_waits_for_a_connection() {
     let mut driven = Driven::open();
     driven.client.close(driven.now);
     driven.client.end(wall(), driven.now);
+    assert_eq!(driven.client.send_usage(&usage), Err(SendError::Ended));
     assert_eq!(driven.client.poll_timeout(), None);
     driven.later(Limits::DEFAULT.end_timeout());
     assert_eq!(driven.client.handle_timeout(driven.now), None);
