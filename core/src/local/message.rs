@@ -481,6 +481,12 @@ mod tests {
             let parsed = Message::parse(bytes, &Limits::DEFAULT);
             assert_eq!(parsed, Err(MessageError::Invalid));
         }
+        for other in ["\u{b}", "\u{c}", "\u{85}", "\u{a0}", "\u{2028}"] {
+            for frame in [format!("{other}{{}}"), format!("{{}}{other}")] {
+                let parsed = Message::parse(frame.as_bytes(), &Limits::DEFAULT);
+                assert_eq!(parsed, Err(MessageError::Invalid), "{frame:?}");
+            }
+        }
         assert!(format!("{}", MessageError::Invalid).contains("not valid JSON"));
         assert!(format!("{}", MessageError::NotAnObject).contains("not a JSON object"));
     }
@@ -496,6 +502,11 @@ mod tests {
                 let parsed = Message::parse(frame.as_bytes(), &limits);
                 assert_eq!(parsed.is_ok(), accepted, "{member} {levels}");
             }
+        }
+        for (levels, accepted) in [(126, true), (127, false)] {
+            let frame = format!(r#"{{"meta":{{"a":{}}}}}"#, nested(levels));
+            let parsed = Message::parse(frame.as_bytes(), &limits);
+            assert_eq!(parsed.is_ok(), accepted, "within meta {levels}");
         }
         for (levels, error) in [
             (128, MessageError::NotAnObject),
