@@ -431,7 +431,7 @@ mod tests {
 
     #[test]
     fn brackets_come_back_in_order() {
-        let is_object = |n: u32| n % 3 == 0 || n % 7 == 1;
+        let is_object = |n: u32| n.is_multiple_of(3) || n % 7 == 1;
         let mut brackets = Brackets::default();
         let nth = |n| {
             if is_object(n) {
