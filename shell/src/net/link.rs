@@ -70,7 +70,7 @@ impl<E> Link<E> {
 
     pub(crate) fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Received> {
         let Poll::Ready(next) = self.socket.poll_read(context) else {
-            self.unread = false;
+            self.unread = self.socket.is_held_back();
             return Poll::Pending;
         };
         let broken = |detail| Received::Closed { code: None, detail };
@@ -83,6 +83,19 @@ impl<E> Link<E> {
             Some(Err(error)) => broken(Some(error.to_string())),
             None => broken(None),
         })
+    }
+
+    /// Has what was sent to us read once, and not again before this is called again.
+    #[cfg(feature = "session")]
+    pub(crate) const fn allow_a_read(&mut self) {
+        self.socket.limit_reads(Some(1));
+    }
+
+    /// Whether there may be more, which was not read because it was not allowed. Nobody is
+    /// woken for it.
+    #[cfg(feature = "session")]
+    pub(crate) const fn is_held_back(&self) -> bool {
+        self.socket.is_held_back()
     }
 
     /// Whether any bytes have come since this was last asked.
@@ -162,6 +175,7 @@ impl<E> Link<E> {
     pub(crate) async fn leave(mut self) {
         let leave = async {
             let socket = &mut self.socket;
+            socket.limit_reads(None);
             let mut told = socket.start_send(close(CloseCode::Normal));
             if told.is_ok() {
                 told = poll_fn(|context| socket.poll_flush(context)).await;

@@ -17,6 +17,10 @@ pub(crate) struct Socket<S> {
     /// What was read of the stream before it was a WebSocket.
     part: Vec<u8>,
     protocol: WebSocketContext,
+    /// How many more times the stream may be read; none: without bound.
+    reads: Option<usize>,
+    /// The stream would have been read more often than it may be.
+    is_held_back: bool,
     ended: bool,
 }
 
@@ -29,6 +33,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             stream,
             part,
             protocol: WebSocketContext::new(Role::Client, Some(config)),
+            reads: None,
+            is_held_back: false,
             ended: false,
         }
     }
@@ -37,13 +43,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         &self.stream
     }
 
+    /// Has the stream read at most so many times more; none: without bound. What is kept of one
+    /// read until after the next costs the library a buffer.
+    pub(crate) const fn limit_reads(&mut self, most: Option<usize>) {
+        self.reads = most;
+        self.is_held_back = false;
+    }
+
+    /// Whether there is no message only because the stream may not be read. Nobody is woken
+    /// then.
+    pub(crate) const fn is_held_back(&self) -> bool {
+        self.is_held_back
+    }
+
     /// The next message; after an error nothing comes. Pings are answered on the way.
     pub(crate) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
         if self.ended {
             return Poll::Ready(None);
         }
         let mut stream = Ready::new(&mut self.stream, &mut self.part, context);
-        let read = ready!(unless_blocked(self.protocol.read(&mut stream)));
+        stream.reads = self.reads;
+        let read = unless_blocked(self.protocol.read(&mut stream));
+        (self.reads, self.is_held_back) = (stream.reads, stream.is_held_back);
+        let read = ready!(read);
         self.ended = read.is_err();
         Poll::Ready(match read {
             Err(Error::AlreadyClosed | Error::ConnectionClosed) => None,
@@ -84,6 +106,8 @@ struct Ready<'a, 'b, S> {
     stream: Pin<&'a mut S>,
     part: &'a mut Vec<u8>,
     context: &'a mut Context<'b>,
+    reads: Option<usize>,
+    is_held_back: bool,
 }
 
 impl<'a, 'b, S: Unpin> Ready<'a, 'b, S> {
@@ -92,6 +116,8 @@ impl<'a, 'b, S: Unpin> Ready<'a, 'b, S> {
             stream: Pin::new(stream),
             part,
             context,
+            reads: None,
+            is_held_back: false,
         }
     }
 }
@@ -109,6 +135,13 @@ impl<S: AsyncRead> Read for Ready<'_, '_, S> {
             let count = self.part.as_slice().read(bytes)?;
             self.part.drain(..count);
             return Ok(count);
+        }
+        if let Some(reads) = &mut self.reads {
+            self.is_held_back = *reads == 0;
+            if self.is_held_back {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            *reads -= 1;
         }
         let mut buffer = ReadBuf::new(bytes);
         at_once(self.stream.as_mut().poll_read(self.context, &mut buffer))?;
@@ -132,6 +165,27 @@ mod tests {
     use crate::net::upgrade::config;
     use std::future::poll_fn;
     use tokio::io::AsyncWriteExt as _;
+
+    #[tokio::test]
+    async fn the_stream_is_read_as_often_as_it_may_be() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut socket = Socket::new(near, Vec::new(), config(1_000, 1_000));
+        far.write_all(b"\x81\x02{}\x81\x02[").await.unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        socket.limit_reads(Some(1));
+        assert!(socket.poll_read(&mut context).is_ready());
+        assert!(!socket.is_held_back());
+        far.write_all(b"]").await.unwrap();
+        for _ in 0..2 {
+            assert!(socket.poll_read(&mut context).is_pending());
+            assert!(socket.is_held_back());
+        }
+        socket.limit_reads(Some(2));
+        assert!(!socket.is_held_back());
+        assert!(socket.poll_read(&mut context).is_ready());
+        assert!(socket.poll_read(&mut context).is_pending());
+        assert!(!socket.is_held_back(), "there is nothing to read");
+    }
 
     #[tokio::test]
     async fn what_was_read_before_comes_first_however_much_it_is() {

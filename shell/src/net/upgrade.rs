@@ -96,9 +96,9 @@ pub(crate) fn accept(key: &str) -> String {
     STANDARD.encode(hash.finalize())
 }
 
-/// How many bytes are read at a time: as many as the library allocates anew when messages still
-/// hold what was read before.
-const READ_BYTES: usize = 65_536;
+/// How many bytes are read at a time, and allocated anew while messages hold what was read
+/// before. Two such buffers are less than what the C library gives back to the system.
+const READ_BYTES: usize = 32_768;
 
 /// Messages of at most `longest` bytes each way, of which `outbox` may wait to be written.
 pub(crate) fn config(longest: usize, outbox: usize) -> WebSocketConfig {

@@ -33,7 +33,7 @@ use crate::net::link::{Link, Received};
 use crate::net::token::TokenSource;
 
 /// How many messages are taken before other tasks have a turn.
-const MESSAGES_A_TURN: usize = 64;
+const MESSAGES_A_TURN: usize = 128;
 /// How many commands are taken in a turn.
 const COMMANDS_A_TURN: usize = 16;
 /// Timers stand still while the machine is suspended, so that the clock is looked at so often.
@@ -123,6 +123,11 @@ struct Driver {
 impl Driver {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut budget = MESSAGES_A_TURN;
+        // The client has what came with one read before the next one, so that the library can
+        // read into the same buffer.
+        if let Transport::Open(link) = &mut self.transport {
+            link.allow_a_read();
+        }
         loop {
             let now = (self.settings.clock)();
             let mut moved = self.obey(now, context);
@@ -269,6 +274,9 @@ impl Driver {
                 continue;
             }
             let Poll::Ready(received) = link.poll_receive(context) else {
+                if link.is_held_back() {
+                    *budget = 0;
+                }
                 break;
             };
             self.take(received, now);
