@@ -367,7 +367,9 @@ fn the_status_tells_what_can_be_read_and_why_not() {
 /// Covers: R1.2, R2.5, R5.5, R9.8
 #[test]
 fn messages_go_both_ways_and_only_sealed() {
-    Front::ALL.map(messages_go_both_ways_and_only_sealed_at);
+    Front::ALL
+        .into_iter()
+        .for_each(messages_go_both_ways_and_only_sealed_at);
 }
 
 fn messages_go_both_ways_and_only_sealed_at(front: Front) {
@@ -449,7 +451,9 @@ fn messages_go_both_ways_and_only_sealed_at(front: Front) {
 /// Covers: R5.8
 #[test]
 fn values_are_changed_and_what_is_not_named_stays() {
-    Front::ALL.map(values_are_changed_and_what_is_not_named_stays_at);
+    Front::ALL
+        .into_iter()
+        .for_each(values_are_changed_and_what_is_not_named_stays_at);
 }
 
 fn values_are_changed_and_what_is_not_named_stays_at(front: Front) {
@@ -476,7 +480,9 @@ fn values_are_changed_and_what_is_not_named_stays_at(front: Front) {
 /// Covers: R2.18, R2.19, R2.21, R6.6, R9.10c
 #[test]
 fn calls_are_served_only_when_allowed_and_permissions_are_asked_here() {
-    Front::ALL.map(calls_are_served_only_when_allowed_and_permissions_are_asked_here_at);
+    Front::ALL
+        .into_iter()
+        .for_each(calls_are_served_only_when_allowed_and_permissions_are_asked_here_at);
 }
 
 fn calls_are_served_only_when_allowed_and_permissions_are_asked_here_at(front: Front) {
@@ -672,7 +678,9 @@ fn bash_runs_when_it_is_spelled_out_and_is_logged() {
 /// Covers: R3.9, R3.10, R9.1a, R9.1b, R9.2c, R9.2e
 #[test]
 fn an_outage_loses_duplicates_and_reorders_nothing() {
-    Front::ALL.map(an_outage_loses_duplicates_and_reorders_nothing_at);
+    Front::ALL
+        .into_iter()
+        .for_each(an_outage_loses_duplicates_and_reorders_nothing_at);
 }
 
 fn an_outage_loses_duplicates_and_reorders_nothing_at(front: Front) {
@@ -713,7 +721,9 @@ fn an_outage_loses_duplicates_and_reorders_nothing_at(front: Front) {
 /// Covers: R3.8, R9.1d, R9.1e
 #[test]
 fn an_old_server_gets_messages_by_its_socket() {
-    Front::ALL.map(an_old_server_gets_messages_by_its_socket_at);
+    Front::ALL
+        .into_iter()
+        .for_each(an_old_server_gets_messages_by_its_socket_at);
 }
 
 fn an_old_server_gets_messages_by_its_socket_at(front: Front) {
@@ -739,7 +749,9 @@ fn an_old_server_gets_messages_by_its_socket_at(front: Front) {
 /// Covers: R9.5
 #[test]
 fn a_refused_token_ends_it_with_its_reason() {
-    Front::ALL.map(a_refused_token_ends_it_with_its_reason_at);
+    Front::ALL
+        .into_iter()
+        .for_each(a_refused_token_ends_it_with_its_reason_at);
 }
 
 fn a_refused_token_ends_it_with_its_reason_at(front: Front) {

@@ -264,6 +264,9 @@ async fn values_that_a_relay_makes_up_are_not_written_over() {
     ] {
         substitute(&joined, value);
     }
+    // What comes after them has been read.
+    joined.say("fence");
+    joined.told(1).await;
     let update = joined.relay.change(Target::Metadata, rename).unwrap();
     let Outcome::Applied(version) = joined.outcome(update).await else {
         panic!("the value is still known");
@@ -276,6 +279,11 @@ async fn values_that_a_relay_makes_up_are_not_written_over() {
         &joined,
         json!({"value": base64::encode(&[1; 80]), "version": 1_000}),
     );
+    let unreadable = joined.until(|update| match update {
+        Update::ValuesChanged { unreadable, .. } => unreadable.then_some(()),
+        _ => None,
+    });
+    unreadable.await;
     let update = joined.relay.change(Target::Metadata, rename).unwrap();
     assert_eq!(joined.outcome(update).await, Outcome::Unreadable);
     let after = joined.server.with(|state| state.only().1.metadata.clone());
