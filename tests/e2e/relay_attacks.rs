@@ -110,6 +110,7 @@ fn rename(value: Option<&Document>) -> Change {
     }
 }
 
+/// Covers: R9.2e
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_replays_is_told_from_the_user() {
     let mut joined = joined().await;
@@ -137,6 +138,8 @@ async fn a_relay_that_replays_is_told_from_the_user() {
 }
 
 /// What was said here comes back as another's.
+///
+/// Covers: R9.2e
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_reflects_is_told_from_the_user() {
     let mut joined = joined().await;
@@ -157,6 +160,7 @@ async fn a_relay_that_reflects_is_told_from_the_user() {
     assert_eq!(joined.told(1).await, [(4, Ok("truly".to_owned()))]);
 }
 
+/// Covers: R9.2a, R9.2e
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_reorders_is_put_in_order() {
     let mut joined = joined().await;
@@ -199,6 +203,8 @@ fn descending(path: &str, body: &mut String) {
 }
 
 /// A home's two sessions have keys of their own: neither's messages or values pass for the other's.
+///
+/// Covers: R9.7a, R9.7b
 #[tokio::test(flavor = "multi_thread")]
 async fn ciphertexts_of_another_session_are_not_opened() {
     let pair = AccountSecret::from_bytes(&[7; 32]).content_key_pair();
@@ -246,6 +252,7 @@ async fn ciphertexts_of_another_session_are_not_opened() {
     );
 }
 
+/// Covers: R9.7b
 #[tokio::test(flavor = "multi_thread")]
 async fn values_that_a_relay_makes_up_are_not_written_over() {
     let mut joined = joined().await;
@@ -290,6 +297,7 @@ async fn values_that_a_relay_makes_up_are_not_written_over() {
     assert_eq!(after, written);
 }
 
+/// Covers: R1.22, R9.5
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_and_answers_that_are_cut_short_end_the_connection_and_not_the_session() {
     let mut joined = joined().await;
@@ -340,6 +348,7 @@ fn half(path: &str, body: &mut String) {
     }
 }
 
+/// Covers: R1.17
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_given_twice_count_once() {
     let mut joined = joined().await;
@@ -418,6 +427,7 @@ fn peak_bytes(running: &Running) -> u64 {
     kilobytes.parse::<u64>().unwrap() << 10
 }
 
+/// Covers: R9.6b
 #[test]
 fn a_flood_takes_no_memory_and_hides_nothing() {
     let (home, server) = relay::paired_with(RelayServer::start_with(Front::ByHand));

@@ -116,6 +116,7 @@ describe('hallway relay and socket.io', { concurrency: 4, timeout: 120_000 }, ()
     });
   }
 
+  // Covers: R1.13, R1.30, R9.5
   it('is refused with its reason, and does not come back', async (t) => {
     for (const isOld of [false, true]) {
       const { server, start } = await stage(t);
@@ -131,6 +132,7 @@ describe('hallway relay and socket.io', { concurrency: 4, timeout: 120_000 }, ()
     }
   });
 
+  // Covers: R1.15, R9.3b
   it('writes a value upon what another has written', async (t) => {
     const { server, mirror } = await stage(t);
     const { child, cipher } = await mirror();
@@ -143,6 +145,7 @@ describe('hallway relay and socket.io', { concurrency: 4, timeout: 120_000 }, ()
     await interrupt(child);
   });
 
+  // Covers: R1.15, R9.4c
   it('answers calls by acknowledgements', async (t) => {
     const { home, server, mirror } = await stage(t);
     writeFileSync(join(home.dir, 'file'), WORD);
@@ -165,6 +168,7 @@ describe('hallway relay and socket.io', { concurrency: 4, timeout: 120_000 }, ()
     await interrupt(child);
   });
 
+  // Covers: R1.5
   it('answers the heartbeats of the engine', async (t) => {
     const { server, mirror } = await stage(t, { engine: { pingInterval: 20, pingTimeout: 20_000 } });
     const { child } = await mirror();
@@ -181,6 +185,7 @@ describe('hallway relay and socket.io', { concurrency: 4, timeout: 120_000 }, ()
     await interrupt(child);
   });
 
+  // Covers: R1.22, R9.2c, R9.2e
   it('comes back when the server leaves, and loses nothing either way', async (t) => {
     const { server, mirror } = await stage(t);
     const { child, cipher } = await mirror();
@@ -210,6 +215,7 @@ describe('hallway relay and socket.io', { concurrency: 4, timeout: 120_000 }, ()
     await interrupt(child);
   });
 
+  // Covers: R9.1d, R9.1e
   it('sends by its socket to a server without the durable route', async (t) => {
     const { server, mirror } = await stage(t);
     server.faults.noV3 = true;

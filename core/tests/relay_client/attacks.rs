@@ -33,6 +33,8 @@ fn a_replayed_message_is_told_from_a_new_one() {
 }
 
 /// What we said, under another number and name, is neither the user's nor another client's.
+///
+/// Covers: R9.2e
 #[test]
 fn a_reflected_message_is_nobodys() {
     let mut driven = Driven::open();
