@@ -839,6 +839,44 @@ fn local_sessions_hear_the_user_and_tell_the_app() {
     assert_eq!(running.finish().0, Some(0));
 }
 
+/// Covers: R9.2f
+#[test]
+fn what_was_not_shown_comes_after_a_restart_and_after_a_crash() {
+    let (home, server) = paired();
+    let mut running = mirror(&home, &server, &[]);
+    let id = session(&server);
+    let say = |text| server.say(&id, &sealed(&cipher(), &user(text)));
+    say("one");
+    assert_eq!(running.next("message")["text"], "one");
+    assert_eq!(running.stop().0, Some(0));
+    say("two");
+    let mut running = mirror(&home, &server, &[]);
+    assert_eq!(running.next("message")["text"], "two", "one was shown");
+    // Killed: what was just shown may come again, and nothing is passed over.
+    drop(running);
+    say("three");
+    let mut running = mirror(&home, &server, &[]);
+    let mut text = running.next("message")["text"].clone();
+    if text == "two" {
+        text = running.next("message")["text"].clone();
+    }
+    assert_eq!(text, "three");
+    assert_eq!(running.stop().0, Some(0));
+    let mut running = mirror(&home, &server, &["--after", "1"]);
+    assert_eq!(running.next("message")["text"], "two", "as it was told");
+}
+
+/// Covers: R9.2f
+#[test]
+fn a_crash_before_the_first_message_passes_over_none() {
+    let (home, server) = paired();
+    drop(mirror(&home, &server, &[]));
+    let id = session(&server);
+    server.say(&id, &sealed(&cipher(), &user("while it was away")));
+    let mut running = mirror(&home, &server, &[]);
+    assert_eq!(running.next("message")["text"], "while it was away");
+}
+
 #[test]
 fn doctor_shows_what_others_left_open_and_mends_it() {
     let (home, server) = paired();

@@ -130,6 +130,13 @@ impl Mirror {
         })
     }
 
+    /// The number up to which every message was told, or will not come; `None` while more is to
+    /// be told.
+    #[must_use]
+    pub fn cursor(&self) -> Option<u64> {
+        self.relay.cursor()
+    }
+
     /// What there is to tell next; `None` when it has ended. Cancelling loses nothing.
     pub async fn next(&mut self) -> Option<Said> {
         loop {

@@ -165,6 +165,13 @@ impl Relay {
         &mut self.client
     }
 
+    /// The number up to which every message was given by [`Relay::next`], or will not come;
+    /// `None` while more is to be given.
+    #[must_use]
+    pub fn cursor(&self) -> Option<u64> {
+        self.told.is_empty().then(|| self.client.cursor())
+    }
+
     /// What has happened next; `None` after [`Update::Closed`]. Cancelling loses nothing.
     pub async fn next(&mut self) -> Option<Update> {
         poll_fn(|context| self.poll_next(context)).await

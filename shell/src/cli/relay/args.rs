@@ -63,7 +63,8 @@ pub(super) struct Mirror {
     /// What the session is known by: the same tag joins it again; else a random one
     #[arg(long, value_name = "TAG")]
     pub(super) tag: Option<String>,
-    /// Deliver messages after this number; else those that come from now on
+    /// Deliver messages after this number; else after the last one that was shown here, and in a
+    /// session that was never mirrored here those that come from now on
     #[arg(long, value_name = "NUMBER")]
     pub(super) after: Option<u64>,
     /// Serve this method in the directory; may be repeated: bash, readFile, writeFile,

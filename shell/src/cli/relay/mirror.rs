@@ -1,12 +1,14 @@
 //! `hallway relay mirror`: a session of the relay at standard input and output.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use hallway_core::Limits;
 use hallway_core::local::inbox::Entry;
 use hallway_core::relay::link::CloseReason;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::args;
 use super::render;
@@ -22,6 +24,7 @@ use crate::home::Home;
 use crate::local::client::Client;
 use crate::local::daemon::Daemon;
 use crate::paths::Environment;
+use crate::relay::credentials::HappyHome;
 use crate::relay::handlers::{HandlerLimits, Handlers, Method};
 use crate::relay::mirror::{Input, Mirror, Said};
 use crate::relay::session;
@@ -29,6 +32,8 @@ use crate::relay::transport::{Relay, Update, Upkeep};
 
 /// How many messages wait for the local session that they are delivered to.
 const MAX_UNDELIVERED: usize = 1_024;
+/// How long after a message was shown the file says so, at most.
+const KEEP_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(
     arguments: args::Mirror,
@@ -64,11 +69,12 @@ pub(super) async fn run(
     };
     let about = metadata(&files, &machine, &directory).to_string();
     let (row, joined) = session::open(&http, &files, &credentials, &tag, &about).await?;
+    let server = http.server();
+    let kept = Kept::open(files, &server, &row.id, arguments.after, row.seq)?;
     let upkeep = Upkeep {
-        after: arguments.after.unwrap_or(row.seq),
+        after: kept.last,
         ..Upkeep::default()
     };
-    let server = http.server();
     let relay = Relay::start(http, credentials.token.clone(), &row.id, joined, &upkeep).map_err(
         |error| {
             Failed::new(
@@ -109,10 +115,12 @@ pub(super) async fn run(
         mirror,
         inbox,
         local,
+        kept,
         json: output.json,
         stopping: false,
     };
     let code = ends.attend(&mut stop).await;
+    ends.kept.keep();
     if code.is_err() {
         ends.wind_up(&mut stop).await;
     }
@@ -128,9 +136,64 @@ struct Ends {
     mirror: Mirror,
     inbox: Option<Daemon>,
     local: Option<Local>,
+    kept: Kept,
     json: bool,
     /// A signal has come.
     stopping: bool,
+}
+
+/// How far the session's messages were shown, in a file for the next time.
+struct Kept {
+    files: HappyHome,
+    server: String,
+    session: String,
+    last: u64,
+    /// When what is in the file is to be what is known, if it is not.
+    due: Option<Instant>,
+}
+
+impl Kept {
+    /// Begins after `after`, else where the file says, else after `newest`.
+    fn open(
+        files: HappyHome,
+        server: &str,
+        session: &str,
+        after: Option<u64>,
+        newest: u64,
+    ) -> Result<Self, Failed> {
+        let last = match after {
+            Some(after) => after,
+            None => files.cursor(server, session)?.unwrap_or(newest),
+        };
+        // What comes before the first message is shown must not be passed over next time.
+        files.keep_cursor(server, session, last)?;
+        Ok(Self {
+            files,
+            server: server.to_owned(),
+            session: session.to_owned(),
+            last,
+            due: None,
+        })
+    }
+
+    fn shown(&mut self, last: u64) {
+        if last != self.last {
+            self.last = last;
+            self.due.get_or_insert_with(|| Instant::now() + KEEP_AFTER);
+        }
+    }
+
+    /// Messages come again next time when this fails, and none is lost.
+    fn keep(&mut self) {
+        if self.due.take().is_some() {
+            let kept = self
+                .files
+                .keep_cursor(&self.server, &self.session, self.last);
+            if let Err(error) = kept {
+                tracing::warn!(%error, "messages that were shown will be shown again");
+            }
+        }
+    }
 }
 
 /// The local session that hears what the user says, by a task of its own.
@@ -182,10 +245,20 @@ impl Ends {
                     None => std::future::pending().await,
                 }
             };
+            let due = self.kept.due;
+            let keep = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 said = self.mirror.next() => {
                     let Some(said) = said else { return Ok(Exit::Done.into()) };
                     self.show(&said).await?;
+                    if let Some(last) = self.mirror.cursor() {
+                        self.kept.shown(last);
+                    }
                     if let Some(code) = ending(&said) {
                         return code;
                     }
@@ -195,6 +268,7 @@ impl Ends {
                     None => ended = true,
                 },
                 Some(entry) = entry => self.pass_on(&entry).await?,
+                () = keep => self.kept.keep(),
                 Some(failure) = failure => self.say("undelivered", &failure).await?,
                 () = stop.wait() => {
                     if self.stopping {

@@ -5,6 +5,7 @@
 //! written is private, and replaces the old content at once. `hallway doctor` shows what others
 //! left too open.
 
+mod cursors;
 mod session_keys;
 mod settings;
 
@@ -12,6 +13,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use hallway_core::relay::credentials as text;
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::dir::{Dir, DirError, Role};
@@ -165,6 +167,21 @@ impl HappyHome {
         }
         file.read(MAX_BYTES)
     }
+}
+
+/// The name of a file about something at a server: tags and ids are anything, file names are not.
+fn file_name(server: &str, what: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(server.as_bytes());
+    hash.update([0]);
+    hash.update(what.as_bytes());
+    let mut name: String = hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    name.push_str(".json");
+    name
 }
 
 #[cfg(test)]

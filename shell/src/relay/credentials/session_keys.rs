@@ -3,9 +3,8 @@
 //! (relay.md §9.9).
 
 use hallway_core::relay::credentials::SessionKey;
-use sha2::{Digest as _, Sha256};
 
-use super::HappyHome;
+use super::{HappyHome, file_name};
 use crate::dir::{Dir, DirError, Role};
 
 /// The directory of the keys, one file a tag.
@@ -50,21 +49,6 @@ impl HappyHome {
         }
         Ok(())
     }
-}
-
-/// Tags are anything, file names are not.
-fn file_name(server: &str, tag: &str) -> String {
-    let mut hash = Sha256::new();
-    hash.update(server.as_bytes());
-    hash.update([0]);
-    hash.update(tag.as_bytes());
-    let mut name: String = hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    name.push_str(".json");
-    name
 }
 
 #[cfg(test)]
