@@ -181,10 +181,10 @@ fn argument(frame: &str) -> Option<Raw<'_>> {
     let Ok(engineio::Packet::Message(text)) = engineio::Packet::decode(frame) else {
         return None;
     };
-    match socketio::Packet::decode(text).ok()?.body {
-        socketio::Body::Event(_, Some(args)) if args.name()?.is("update") => args.argument(),
-        _ => None,
-    }
+    let socketio::Body::Event(_, Some(args)) = socketio::Packet::decode(text).ok()?.body else {
+        return None;
+    };
+    args.name()?.is("update").then(|| args.argument())?
 }
 
 fn opened(argument: Raw<'_>, cipher: &Cipher) -> Option<String> {

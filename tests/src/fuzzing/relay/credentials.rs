@@ -42,7 +42,9 @@ fn check_keys(bytes: &[u8], members: Option<&[Member<'_>]>) {
 }
 
 /// The token and the keys: the secret alone, or the public key and the machine's.
-fn keys(members: &[Member<'_>]) -> Result<(String, Vec<u8>, Option<Vec<u8>>), Malformed> {
+type Content = (String, Vec<u8>, Option<Vec<u8>>);
+
+fn keys(members: &[Member<'_>]) -> Result<Content, Malformed> {
     let token = last(members, "token").and_then(decode);
     let token = token.ok_or(Malformed::NoToken)?;
     if let Some(secret) = last(members, "secret").filter(|secret| *secret != "null") {

@@ -352,7 +352,8 @@ impl World {
         let frame = self.client.poll_transmit(epoch)?.to_owned();
         self.client.handle_transmitted(epoch, self.now);
         // The answers to calls that were made up are nobody's.
-        if !self.dead && !(self.hostile && frame.starts_with("43")) {
+        let lost = self.dead || (self.hostile && frame.starts_with("43"));
+        if !lost {
             let out = self.server.frame(self.socket(), &frame);
             self.tell(out);
         }
