@@ -185,7 +185,7 @@ fn relay_versioned() {
         breaks(|| VersionedModel::sized(Size::Small).with(flaw), name);
     }
     breaks(
-        || VersionedModel::sized(Size::Quick).with(Flaw::UnboundedUpdates),
+        || VersionedModel::sized(Size::Deep).with(Flaw::UnboundedUpdates),
         "an update is refused when too many wait and only then",
     );
 }

@@ -6,18 +6,20 @@
 //! a server that lags behind hides is fetched after the next connection. So both make the link
 //! break later, which is nothing but the machine's own way to go on.
 
+mod checks;
+mod shell;
 mod witness;
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
 
-use hallway_core::relay::cursor::{Cursor, Fetch, FetchId, Verdict};
+use hallway_core::relay::cursor::{Cursor, Fetch, FetchId};
 use hallway_core::relay::limits::Limits;
 use stateright::{Model, Property};
 
 use super::{at, millis, span};
 use crate::check::Size;
 use crate::search::{Goal, Promise, Proof};
+use checks::footprint;
 use witness::{History, Numbers, Witness};
 
 const FETCH: u16 = 2;
@@ -301,203 +303,6 @@ impl CursorModel {
         due.filter(|_| !(self.has(Flaw::HidesDeadline) && state.awaits()))
     }
 
-    fn store(state: &mut State, kind: Kind) -> Option<()> {
-        let purse = match kind {
-            Kind::Theirs => &mut state.purse.theirs,
-            Kind::Ours => &mut state.purse.ours,
-            Kind::Burnt => &mut state.purse.burnt,
-        };
-        *purse = purse.checked_sub(1)?;
-        state.history.top += 1;
-        let seq = state.history.top;
-        if kind == Kind::Burnt {
-            state.history.burnt.insert(seq);
-            return Some(());
-        }
-        if kind == Kind::Ours {
-            state.history.ours.insert(seq);
-            state.waiting.insert(seq);
-            state.acks.insert(seq);
-        }
-        if state.connected {
-            state.air.insert(seq);
-        }
-        Some(())
-    }
-
-    /// The outbox has learnt that a message of ours has this number.
-    fn tell(&self, state: &mut State, seq: u8) {
-        let id = state.fetching.filter(|id| state.cursor.is_fetching(*id));
-        match id {
-            Some(id) if self.has(Flaw::TrustsPost) => {
-                let taken = state
-                    .cursor
-                    .handle_fetched(id, seq.into(), true, at(state.now));
-                state.witness.expect(taken.is_ok(), OWN);
-            }
-            _ => state.cursor.handle_sent(seq.into()),
-        }
-        state.witness.heard = state.witness.heard.max(seq);
-        let last = state.last();
-        state.witness.tell(seq, last);
-        let seen = state.witness.has_seen(last);
-        state.witness.expect(seen, OWN);
-    }
-
-    fn live(&self, state: &mut State, seq: u8) {
-        if state.waiting.remove(seq) {
-            return self.tell(state, seq);
-        }
-        let verdict = if self.has(Flaw::ForgetsGaps) {
-            let mut probe = state.cursor.clone();
-            let verdict = probe.handle_live(seq.into(), false);
-            if verdict != Verdict::Gap {
-                state.cursor = probe;
-            }
-            verdict
-        } else {
-            state.cursor.handle_live(seq.into(), false)
-        };
-        state.witness.heard = state.witness.heard.max(seq);
-        self.judge(state, seq, verdict);
-    }
-
-    fn judge(&self, state: &mut State, seq: u8, verdict: Verdict) {
-        let delivers = match verdict {
-            Verdict::Deliver => true,
-            Verdict::Gap => self.has(Flaw::DeliversGaps),
-            Verdict::Skip => self.has(Flaw::DeliversSkipped),
-        };
-        if delivers {
-            state.witness.deliver(seq, state.history);
-        } else if verdict == Verdict::Skip {
-            state.witness.skip(seq, state.history);
-        }
-    }
-
-    fn serve(state: &mut State, number: usize, reply: Reply) -> Option<()> {
-        let fetch = *state.requests.get(number)?;
-        let after = u8::try_from(fetch.after).ok()?;
-        let mut rows: Vec<u8> = state.history.messages(after).collect();
-        let mut more = rows.len() > PAGE;
-        rows.truncate(PAGE);
-        match reply {
-            Reply::Page => {}
-            Reply::Stale => {
-                state.purse.stale = state.purse.stale.checked_sub(1)?;
-                rows.pop()?;
-                more = false;
-                state.doomed = true;
-            }
-            Reply::Nonsense => {
-                state.purse.nonsense = state.purse.nonsense.checked_sub(1)?;
-                more = rows.is_empty();
-                rows = rows.first().map_or_else(Vec::new, |first| vec![*first; 2]);
-            }
-        }
-        state.requests.remove(number);
-        state.answers.push(Page {
-            fetch,
-            rows,
-            own: Numbers::default(),
-            more,
-        });
-        Some(())
-    }
-
-    fn receive(&self, state: &mut State, number: usize) -> Option<()> {
-        let mut page = state.answers.get(number)?.clone();
-        state.answers.remove(number);
-        let current = state.fetching.filter(|id| state.cursor.is_fetching(*id));
-        if current == Some(page.fetch.id) {
-            for seq in page.rows.clone() {
-                if state.waiting.remove(seq) {
-                    page.own.insert(seq);
-                    self.tell(state, seq);
-                }
-            }
-            state.page = Some(page);
-            return Some(());
-        }
-        let id = current.filter(|_| self.has(Flaw::MixesPages));
-        let id = id.unwrap_or(page.fetch.id);
-        let (before, now) = (state.cursor.clone(), at(state.now));
-        let mut quiet = true;
-        for seq in page.rows {
-            let verdict = state.cursor.handle_fetched(id, seq.into(), false, now);
-            quiet &= verdict == Ok(Verdict::Skip);
-        }
-        quiet &= state.cursor.handle_page_end(id, page.more, now).is_none();
-        state.cursor.handle_failed(id, None, now);
-        state.witness.expect(quiet && before == state.cursor, LATE);
-        Some(())
-    }
-
-    fn row(&self, state: &mut State) -> Option<()> {
-        let mut page = state.page.take()?;
-        let (id, now) = (page.fetch.id, at(state.now));
-        if !state.cursor.is_fetching(id) {
-            return Some(());
-        }
-        let after = u8::try_from(page.fetch.after).ok()?;
-        if page.rows.is_empty() {
-            let last = state.last();
-            let withheld = state.cursor.handle_page_end(id, page.more, now);
-            if let Some(withheld) = withheld.filter(|_| !self.has(Flaw::HidesWithheld)) {
-                let from = u8::try_from(withheld.from).ok()?;
-                let to = u8::try_from(withheld.to).ok()?;
-                let begins = from == last + 1 && to <= state.history.top;
-                state.witness.expect(begins, COMPLETE);
-                for seq in from..=to {
-                    state.witness.withheld.insert(seq);
-                }
-            }
-            return Some(());
-        }
-        let seq = page.rows.remove(0);
-        match state
-            .cursor
-            .handle_fetched(id, seq.into(), page.own.has(seq), now)
-        {
-            Ok(verdict) => {
-                state.witness.heard = state.witness.heard.max(seq);
-                state.witness.empty(after, seq);
-                if !(verdict == Verdict::Deliver && self.has(Flaw::LosesRows)) {
-                    self.judge(state, seq, verdict);
-                }
-                page.fetch.after = seq.into();
-                state.page = Some(page);
-            }
-            Err(_) => state.witness.expect(seq <= after, COMPLETE),
-        }
-        Some(())
-    }
-
-    fn pass(&self, state: &mut State) -> Option<()> {
-        let due = self.deadline(state)?;
-        let mut early = state.cursor.clone();
-        early.handle_timeout(at(due - u16::from(!self.has(Flaw::FiresEarly))));
-        state.witness.expect(early == state.cursor, EARLY);
-        state.now = due;
-        Some(())
-    }
-
-    fn restart(&self, state: &mut State) -> Option<()> {
-        state.purse.restarts = state.purse.restarts.checked_sub(1)?;
-        let history = History {
-            ours: Numbers::default(),
-            ..state.history
-        };
-        *state = State {
-            now: state.now,
-            history,
-            kept: state.kept,
-            purse: state.purse,
-            ..self.start(state.kept)
-        };
-        Some(())
-    }
-
     fn start(&self, kept: u8) -> State {
         State {
             cursor: Cursor::new(&self.limits, kept.into(), 0),
@@ -549,26 +354,6 @@ impl State {
         let mut messages = self.history.messages(self.witness.delivered);
         messages.all(|seq| !self.history.is_of_others(seq) || self.witness.withheld.has(seq))
     }
-}
-
-/// Counts what a state gives to be hashed.
-#[derive(Default)]
-struct Footprint(usize);
-
-impl Hasher for Footprint {
-    fn finish(&self) -> u64 {
-        0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 += bytes.len();
-    }
-}
-
-fn footprint(cursor: &Cursor) -> usize {
-    let mut hasher = Footprint::default();
-    cursor.hash(&mut hasher);
-    hasher.0
 }
 
 impl Model for CursorModel {
@@ -685,52 +470,7 @@ impl Model for CursorModel {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        macro_rules! judged {
-            ($($name:ident)*) => {
-                vec![$(Property::always($name, |_, s: &State| {
-                    !s.witness.misjudged.contains(&$name)
-                })),*]
-            };
-        }
-        let mut properties = judged!(ONCE COMPLETE OWN LATE EARLY);
-        properties.extend([
-            Property::always(SEEN, |_, s: &State| s.witness.has_seen(s.last())),
-            Property::always(REST, |_, s: &State| {
-                !s.cursor.is_settled() || s.last() >= s.witness.heard
-            }),
-            Property::always(DEADLINE, |m: &Self, s: &State| {
-                let wants = || s.cursor.clone().next_fetch(at(s.now)).is_some();
-                s.cursor.is_settled() || m.deadline(s).is_some() || wants()
-            }),
-            Property::always(MEMORY, |m: &Self, s: &State| {
-                let (number, state) = FOOTPRINT;
-                footprint(&s.cursor) <= m.least + state + MOST_OWN * number
-            }),
-            Property::sometimes("an own message waits beyond a gap", |_, s: &State| {
-                s.witness.told.iter().any(|seq| seq > s.last() + 1)
-            }),
-        ]);
-        if self.purse.failures > 0 {
-            properties.push(Property::sometimes(
-                "a page outlives its fetch",
-                |_, s: &State| s.page.is_some() && !s.awaits(),
-            ));
-        }
-        if self.purse.burnt > 0 {
-            properties.push(Property::sometimes(
-                "a gap that is empty is closed",
-                |_, s: &State| {
-                    s.history.burnt.iter().any(|seq| seq < s.last()) && s.cursor.is_settled()
-                },
-            ));
-        }
-        if self.purse.stale > 0 {
-            properties.push(Property::sometimes(
-                "what the server keeps back is told",
-                |_, s: &State| s.witness.withheld.iter().next().is_some(),
-            ));
-        }
-        properties
+        checks::properties(self)
     }
 }
 
