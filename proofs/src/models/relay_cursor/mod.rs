@@ -233,7 +233,6 @@ impl CursorModel {
             Size::Deep => Purse {
                 theirs: 2,
                 losses: 1,
-                breaks: 1,
                 ..small
             },
         })
@@ -246,12 +245,14 @@ impl CursorModel {
             theirs: 1,
             ours: 1,
             stale: 2,
+            breaks: 1,
             ..Purse::default()
         };
         Self::new(match size {
             Size::Small => small,
             Size::Quick => Purse {
                 ours: 2,
+                breaks: 0,
                 restarts: 1,
                 nonsense: 1,
                 ..small
@@ -259,6 +260,7 @@ impl CursorModel {
             Size::Deep => Purse {
                 theirs: 2,
                 burnt: 1,
+                breaks: 0,
                 restarts: 1,
                 nonsense: 1,
                 ..small
