@@ -3,7 +3,9 @@
 use hallway_core::relay::cursor::Verdict;
 
 use super::witness::{History, Numbers};
-use super::{COMPLETE, CursorModel, EARLY, Flaw, Kind, LATE, OWN, PAGE, Page, Reply, State};
+use super::{
+    COMPLETE, CursorModel, EARLY, Flaw, Kind, LATE, MOST_VAIN, OWN, PAGE, Page, Reply, State,
+};
 use crate::models::at;
 
 impl CursorModel {
@@ -152,7 +154,9 @@ impl CursorModel {
             if let Some(withheld) = withheld.filter(|_| !self.has(Flaw::HidesWithheld)) {
                 let from = u8::try_from(withheld.from).ok()?;
                 let to = u8::try_from(withheld.to).ok()?;
-                let begins = from == last + 1 && to <= state.history.top;
+                // Not before it was kept back as often as the limits say.
+                let vain = usize::from(self.purse.stale - state.purse.stale);
+                let begins = from == last + 1 && to <= state.history.top && vain >= MOST_VAIN;
                 state.witness.expect(begins, COMPLETE);
                 for seq in from..=to {
                     state.witness.withheld.insert(seq);
