@@ -132,7 +132,7 @@ async fn machines_are_registered_and_listed() {
     assert_eq!(given, expected);
     for _ in 0..2 {
         let machines = http.machines(&token()).await.unwrap();
-        assert_eq!(machines, [expected.clone()]);
+        assert_eq!(machines, std::slice::from_ref(&expected));
     }
     let nonsense = http.machines(&token()).await.unwrap_err();
     assert_eq!(nonsense, HttpError::Nonsense("machines"));
