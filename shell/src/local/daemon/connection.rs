@@ -18,7 +18,7 @@ use super::stream::Stream;
 use crate::clock;
 
 /// How many frames a connection may take before the others have a turn.
-const FRAMES_A_TURN: usize = 32;
+const FRAMES_A_TURN: usize = 64;
 
 /// Serves one client until its connection has ended.
 pub(super) async fn serve(stream: UnixStream, peer: Peer, ticket: Ticket, desk: Desk) {
