@@ -2,13 +2,15 @@
 //! for each connection.
 
 use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hallway_core::local::inbox::Peer;
 use rustix::io::Errno;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, warn};
@@ -23,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until `stop`; then ends every connection in good order.
 pub(super) async fn accept(
-    listener: UnixListener,
+    listener: AsyncFd<UnixListener>,
     shared: Arc<Shared>,
     desk: impl Fn() -> Desk,
     mut stop: watch::Receiver<bool>,
@@ -35,8 +37,8 @@ pub(super) async fn accept(
             biased;
             () = stopped(&mut stop) => break,
             Some(ended) = tasks.join_next() => report(ended),
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+            accepted = listener.async_io(Interest::READABLE, take) => match accepted {
+                Ok(stream) => {
                     exhausted = false;
                     admit(stream, &shared, &desk, &mut tasks);
                 }
@@ -75,20 +77,45 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     }
 }
 
+/// Accepts without waiting. The connection is registered by its own task, once and for what it
+/// waits for.
+fn take(listener: &UnixListener) -> io::Result<UnixStream> {
+    let (stream, _) = listener.accept()?;
+    stream.set_nonblocking(true)?;
+    Ok(stream)
+}
+
+/// Who is at the other end, by the kernel's account; a process of another pid namespace has the
+/// number 0.
+#[cfg(target_os = "linux")]
+fn peer_of(stream: &UnixStream) -> io::Result<Peer> {
+    let credentials = rustix::net::sockopt::socket_peercred(stream)?;
+    let pid = rustix::process::Pid::as_raw(Some(credentials.pid));
+    Ok(Peer {
+        uid: credentials.uid.as_raw(),
+        pid: u32::try_from(pid).unwrap_or_default(),
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn peer_of(stream: &UnixStream) -> io::Result<Peer> {
+    let stream = tokio::net::UnixStream::from_std(stream.try_clone()?)?;
+    let credentials = stream.peer_cred()?;
+    let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+    Ok(Peer {
+        uid: credentials.uid(),
+        pid: pid.unwrap_or_default(),
+    })
+}
+
 fn admit(
     stream: UnixStream,
     shared: &Arc<Shared>,
     desk: &impl Fn() -> Desk,
     tasks: &mut JoinSet<()>,
 ) {
-    let peer = match stream.peer_cred() {
-        Ok(credentials) => Peer {
-            uid: credentials.uid(),
-            pid: credentials
-                .pid()
-                .and_then(|pid| u32::try_from(pid).ok())
-                .unwrap_or_default(),
-        },
+    let peer = match peer_of(&stream) {
+        Ok(peer) => peer,
         Err(error) => {
             warn!(%error, "a connection without credentials was dropped");
             return;

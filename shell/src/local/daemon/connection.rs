@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use hallway_core::local::connection::{Action, Connection, Event};
 use hallway_core::local::inbox::Peer;
 use hallway_core::{Instant, UnixTime};
-use tokio::net::UnixStream;
+use std::os::unix::net::UnixStream;
 use tokio::time::Sleep;
 use tracing::{debug, warn};
 

@@ -18,6 +18,7 @@ use hallway_core::local::connection::Server;
 use hallway_core::local::inbox::Entry;
 use hallway_core::local::record::{Record, SessionKind};
 use hallway_core::{Limits, Mailbox, Token};
+use tokio::io::Interest;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
@@ -333,7 +334,7 @@ fn serve(
     desk: impl Fn() -> Desk + Send + Sync + 'static,
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, StartError> {
-    let listener = tokio::net::UnixListener::from_std(listener).map_err(StartError::Runtime)?;
+    let listener = stream::register(listener, Interest::READABLE).map_err(StartError::Runtime)?;
     Ok(tokio::spawn(acceptor::accept(listener, shared, desk, stop)))
 }
 

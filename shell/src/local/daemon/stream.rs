@@ -6,6 +6,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::task::{Context, Poll, ready};
 
@@ -20,9 +21,9 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// A connection that was accepted.
-    pub(super) fn new(stream: tokio::net::UnixStream) -> io::Result<Self> {
-        let socket = register(stream.into_std()?, Interest::READABLE)?;
+    /// A connection that was accepted, and does not block.
+    pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
+        let socket = register(stream, Interest::READABLE)?;
         Ok(Self {
             socket: Some(socket),
             waits_for_room: false,
@@ -91,11 +92,12 @@ impl Stream {
     }
 }
 
+/// Registers a socket with the runtime.
 #[expect(
     deprecated,
-    reason = "what would replace it is unsafe, for descriptors that others may close; a UnixStream owns its own"
+    reason = "what would replace it is unsafe, for descriptors that others may close; a socket of the standard library owns its own"
 )]
-fn register(socket: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {
+pub(super) fn register<T: AsRawFd>(socket: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(socket, interest)
 }
 
@@ -109,7 +111,7 @@ mod tests {
     #[tokio::test]
     async fn what_could_not_be_written_is_when_there_is_room() {
         let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
-        let mut stream = Stream::new(near).unwrap();
+        let mut stream = Stream::new(near.into_std().unwrap()).unwrap();
         let mut idle = Context::from_waker(Waker::noop());
         let mut written = 0;
         while let Poll::Ready(result) = stream.poll_write(&mut idle, &[b'x'; 4_096]) {
@@ -137,7 +139,7 @@ mod tests {
     #[tokio::test]
     async fn an_end_behind_a_short_read_is_seen() {
         let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
-        let mut stream = Stream::new(near).unwrap();
+        let mut stream = Stream::new(near.into_std().unwrap()).unwrap();
         far.write_all(b"last").await.unwrap();
         drop(far);
         let mut bytes = [0; 8];
