@@ -183,3 +183,19 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_break_has_its_place() {
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src");
+        let places = table::MUTANTS.iter().map(|mutant| {
+            let source = fs::read_to_string(sources.join(mutant.file)).unwrap();
+            (mutant.name, source.matches(mutant.from).count())
+        });
+        let lost: Vec<_> = places.filter(|(_, places)| *places != 1).collect();
+        assert!(lost.is_empty(), "not there once: {lost:?}");
+    }
+}

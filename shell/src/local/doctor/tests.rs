@@ -3,9 +3,11 @@
 mod sessions;
 mod surroundings;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
 
 use hallway_core::local::record::Record;
 use hallway_core::{Limits, Token};
@@ -312,9 +314,17 @@ fn what_the_dead_left_is_found_and_swept() {
         "{found:?}"
     );
     assert!(paths.iter().all(|path| path.exists()), "only looked at");
-    let mended = ward.findings(true);
-    let expected: Vec<_> = found.iter().map(|text| format!("fixed {text}")).collect();
-    assert_eq!(mended, expected);
+    let expected: BTreeSet<_> = found.iter().map(|text| format!("fixed {text}")).collect();
+    // A lock that the first look took lives on for a moment in children that other tests are
+    // just starting; what it is on is not touched then.
+    let mut mended = BTreeSet::new();
+    let until = Instant::now() + Duration::from_secs(60);
+    while mended != expected {
+        assert!(Instant::now() < until, "{mended:?}");
+        let said = ward.findings(true).into_iter();
+        mended.extend(said.filter(|text| text.starts_with("fixed ")));
+        std::thread::yield_now();
+    }
     assert!(!paths.iter().any(|path| path.exists()));
     assert!(ward.findings(true).is_empty());
 }
