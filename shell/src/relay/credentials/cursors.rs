@@ -1,8 +1,8 @@
 //! How far the messages of a session were dealt with here, kept for the next time
 //! (relay.md §9.2).
 
-use super::{HappyHome, file_name};
-use crate::dir::{Dir, DirError, Role};
+use super::HappyHome;
+use crate::dir::DirError;
 
 /// The directory of the numbers, one file a session.
 const DIRECTORY: &str = "hallway-cursors";
@@ -16,18 +16,11 @@ impl HappyHome {
     ///
     /// [`DirError`]; a file that holds no number counts as none.
     pub fn cursor(&self, server: &str, session: &str) -> Result<Option<u64>, DirError> {
-        let read = || {
-            let dir = Dir::open(self.path())?;
-            let dir = dir.open_child(DIRECTORY, Role::CapabilityDirectory)?;
-            dir.read_private(&file_name(server, session), MAX_BYTES)
-        };
-        match read() {
-            Ok(content) => Ok(std::str::from_utf8(&content)
-                .ok()
-                .and_then(|text| text.trim_end().parse().ok())),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        let content = self.kept(DIRECTORY, server, session, MAX_BYTES)?;
+        Ok(content.and_then(|content| {
+            let text = std::str::from_utf8(&content).ok()?;
+            text.trim_end().parse().ok()
+        }))
     }
 
     /// Keeps the number up to which the messages of this session were dealt with.
@@ -36,13 +29,7 @@ impl HappyHome {
     ///
     /// [`DirError`]; the former number stands then.
     pub fn keep_cursor(&self, server: &str, session: &str, last: u64) -> Result<(), DirError> {
-        let dir = Dir::create(self.path())?;
-        let (dir, made) = dir.create_child(DIRECTORY, Role::CapabilityDirectory)?;
-        dir.write_durable(&file_name(server, session), format!("{last}\n").as_bytes())?;
-        if let Some(made) = made {
-            made.keep();
-        }
-        Ok(())
+        self.keep(DIRECTORY, server, session, format!("{last}\n").as_bytes())
     }
 }
 

@@ -156,6 +156,44 @@ impl HappyHome {
         dir.write_durable(ACCESS_KEY, content.as_bytes())
     }
 
+    /// What is kept in `directory` about something at a server, at most `max` bytes; nothing when
+    /// there is none.
+    fn kept(
+        &self,
+        directory: &str,
+        server: &str,
+        what: &str,
+        max: usize,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, DirError> {
+        let read = || {
+            let dir = Dir::open(&self.path)?;
+            let dir = dir.open_child(directory, Role::CapabilityDirectory)?;
+            dir.read_private(&file_name(server, what), max)
+        };
+        match read() {
+            Ok(content) => Ok(Some(content)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps it there, private; it survives the machine.
+    fn keep(
+        &self,
+        directory: &str,
+        server: &str,
+        what: &str,
+        content: &[u8],
+    ) -> Result<(), DirError> {
+        let dir = Dir::create(&self.path)?;
+        let (dir, made) = dir.create_child(directory, Role::CapabilityDirectory)?;
+        dir.write_durable(&file_name(server, what), content)?;
+        if let Some(made) = made {
+            made.keep();
+        }
+        Ok(())
+    }
+
     /// The content of a file that others may have left open.
     fn read(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, DirError> {
         let dir = Dir::open(&self.path)?;

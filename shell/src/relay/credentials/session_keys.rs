@@ -4,8 +4,8 @@
 
 use hallway_core::relay::credentials::SessionKey;
 
-use super::{HappyHome, file_name};
-use crate::dir::{Dir, DirError, Role};
+use super::HappyHome;
+use crate::dir::DirError;
 
 /// The directory of the keys, one file a tag.
 pub(crate) const DIRECTORY: &str = "hallway-session-keys";
@@ -17,16 +17,8 @@ impl HappyHome {
     ///
     /// [`DirError`]; a file that holds no key counts as none.
     pub fn session_key(&self, server: &str, tag: &str) -> Result<Option<SessionKey>, DirError> {
-        let read = || {
-            let dir = Dir::open(self.path())?;
-            let dir = dir.open_child(DIRECTORY, Role::CapabilityDirectory)?;
-            dir.read_private(&file_name(server, tag), super::MAX_BYTES)
-        };
-        match read() {
-            Ok(content) => Ok(SessionKey::parse(&content)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        let content = self.kept(DIRECTORY, server, tag, super::MAX_BYTES)?;
+        Ok(content.and_then(|content| SessionKey::parse(&content)))
     }
 
     /// Keeps the key of the session of this tag at this server, before the server hears of it.
@@ -40,14 +32,7 @@ impl HappyHome {
         tag: &str,
         key: &SessionKey,
     ) -> Result<(), DirError> {
-        let dir = Dir::create(self.path())?;
-        let (dir, made) = dir.create_child(DIRECTORY, Role::CapabilityDirectory)?;
-        let content = key.to_json();
-        dir.write_durable(&file_name(server, tag), content.as_bytes())?;
-        if let Some(made) = made {
-            made.keep();
-        }
-        Ok(())
+        self.keep(DIRECTORY, server, tag, key.to_json().as_bytes())
     }
 }
 
