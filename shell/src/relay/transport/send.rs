@@ -50,7 +50,7 @@ impl Relay {
         Ok(id)
     }
 
-    /// Changes a value; the outcome is an [`Update::Updated`]. `change` may be called again on a
+    /// Changes a value; the outcome is an [`super::Update::Updated`]. `change` may be called again on a
     /// newer value.
     ///
     /// # Errors
