@@ -26,6 +26,8 @@ const BATCH: usize = 90;
 const BATCHES: usize = 11;
 /// The processes that stand for sessions end by themselves after so many seconds.
 const SESSION_SECONDS: &str = "300";
+/// A server has registered itself by then.
+const REGISTERED: Duration = Duration::from_secs(10);
 /// What was consumed late belongs to the load before.
 const SETTLE: Duration = Duration::from_millis(5);
 
@@ -268,6 +270,12 @@ struct Sessions {
 impl Sessions {
     fn start(count: usize, server: &Server) -> Result<Self> {
         let directory = server.config().join("sessions");
+        let since = Instant::now();
+        // The server's own record comes after it listens.
+        while fs::read_dir(&directory).map_or(0, Iterator::count) == 0 {
+            ensure!(since.elapsed() < REGISTERED, "the server is not registered");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let mut sessions = Self {
             children: Vec::with_capacity(count),
         };
