@@ -224,6 +224,27 @@ fn s2_gaps_are_fetched_in_pages_and_in_order() {
     assert_eq!(driven.fetches, []);
 }
 
+/// A message that the server has already burns a number, which no message will ever have.
+///
+/// Covers: R9.2d
+#[test]
+fn r2_a_number_that_nobody_has_delays_nothing() {
+    let mut driven = Driven::open();
+    let third = driven.live(3, "three");
+    assert_eq!(driven.receive(&third), None, "1 and 2 may be others'");
+    let rows = [driven.row(1, "one"), driven.row(3, "three")];
+    assert_eq!(
+        said(&driven.page(&rows, false)),
+        [(1, "one".into()), (3, "three".into())]
+    );
+    assert_eq!(driven.client.cursor(), 3, "2 is passed over");
+    // What is next is told as it comes, and nothing more is fetched.
+    let fourth = driven.live(4, "four");
+    let told = driven.receive(&fourth);
+    assert_eq!(said(&Vec::from_iter(told)), [(4, "four".into())]);
+    assert_eq!(driven.fetches, []);
+}
+
 /// Covers: R9.1b
 #[test]
 fn s3_a_lost_post_is_repeated_word_for_word() {
