@@ -354,7 +354,7 @@ async fn answers_given_twice_count_once() {
     let mut joined = joined().await;
     joined.server.with(|state| state.faults.acks_twice = true);
     for round in 0..5 {
-        let update = joined.relay.change(Target::AgentState, move |_| {
+        let update = joined.relay.change(Target::State, move |_| {
             let text = json!({"round": round}).to_string();
             let raw = hallway::core::relay::raw::Raw::parse(&text).and_then(Document::parse);
             raw.map_or(Change::Keep, Change::Write)

@@ -74,6 +74,27 @@ pub fn machine_alive(machine: &str, now: UnixTime) -> String {
     object.finish()
 }
 
+/// `machine-update-metadata`; with the version 0 it makes the value.
+#[must_use]
+pub fn machine_update_metadata(machine: &str, expected_version: u64, sealed: &str) -> String {
+    machine_update(machine, expected_version, "metadata", sealed)
+}
+
+/// `machine-update-state`, whose value is a text, never null.
+#[must_use]
+pub fn machine_update_state(machine: &str, expected_version: u64, sealed: &str) -> String {
+    machine_update(machine, expected_version, "daemonState", sealed)
+}
+
+fn machine_update(machine: &str, expected_version: u64, name: &str, sealed: &str) -> String {
+    let mut object = Object::new();
+    object
+        .member("machineId", machine)
+        .member("expectedVersion", &expected_version)
+        .member(name, sealed);
+    object.finish()
+}
+
 /// `rpc-register` and `rpc-unregister`: the method with its scope.
 #[must_use]
 pub fn rpc_method(scope: &str, method: &str) -> String {
@@ -86,7 +107,7 @@ pub fn rpc_method(scope: &str, method: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Covers: R2.1, R2.2, R2.4, R2.5, R2.6, R2.9
+    /// Covers: R2.1, R2.2, R2.4, R2.5, R2.6, R2.9, R2.23, R2.24
     #[test]
     fn payloads_are_those_of_the_table() {
         let now = UnixTime::from_millis(5).unwrap();
@@ -114,6 +135,14 @@ mod tests {
             ),
             (session_end("S", now), r#"{"sid":"S","time":5}"#),
             (machine_alive("M", now), r#"{"machineId":"M","time":5}"#),
+            (
+                machine_update_metadata("M", 0, "c"),
+                r#"{"machineId":"M","expectedVersion":0,"metadata":"c"}"#,
+            ),
+            (
+                machine_update_state("M", 7, "c"),
+                r#"{"machineId":"M","expectedVersion":7,"daemonState":"c"}"#,
+            ),
             (rpc_method("S", "bash"), r#"{"method":"S:bash"}"#),
         ] {
             assert_eq!(payload, expected);

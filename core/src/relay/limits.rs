@@ -69,6 +69,8 @@ limits! {
         update_timeout = 120_000 ms in 1 ..= 86_400_000;
         /// From the registration of a method to its confirmation.
         register_timeout = 10_000 ms in 1 ..= 600_000;
+        /// From one sign of life of a machine to the next.
+        alive_interval = 20_000 ms in 1 ..= 600_000;
         /// From the end of the session to the end of the client, sent or not.
         end_timeout = 10_000 ms in 1 ..= 600_000;
         /// A timeout that is handled so much after it was due means that the machine slept.

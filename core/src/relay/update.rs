@@ -61,6 +61,24 @@ shape! {
         /// Whether somebody keeps it alive.
         active: Option<Raw<'a>> = "active",
     }
+
+    /// A machine as the server has it.
+    pub struct MachineRow {
+        /// Its id.
+        id: Text<'a> = "id",
+        /// Its metadata, sealed.
+        metadata: Field<Text<'a>> = "metadata",
+        /// The version of the metadata.
+        metadata_version: u64 = "metadataVersion",
+        /// The state of its daemon, sealed.
+        daemon_state: Field<Text<'a>> = "daemonState",
+        /// The version of the daemon's state.
+        daemon_state_version: u64 = "daemonStateVersion",
+        /// Its key, wrapped.
+        data_encryption_key: Field<Text<'a>> = "dataEncryptionKey",
+        /// Whether somebody keeps it alive.
+        active: Option<Raw<'a>> = "active",
+    }
 }
 
 /// What an update tells.
@@ -98,6 +116,11 @@ pub enum Body<'a> {
         metadata: Field<VersionedValue<'a>>,
         /// The state of the daemon.
         daemon_state: Field<VersionedValue<'a>>,
+    },
+    /// A machine was deleted.
+    DeleteMachine {
+        /// The machine.
+        machine_id: Text<'a>,
     },
     /// Anything else, as it is.
     Other(Raw<'a>),
@@ -143,6 +166,10 @@ impl<'a> Body<'a> {
                 metadata: Member::read(metadata)?,
                 daemon_state: Member::read(state)?,
             });
+        }
+        if kind.is("delete-machine") {
+            let machine_id = raw.get("machineId")?.text()?;
+            return Some(Self::DeleteMachine { machine_id });
         }
         None
     }
@@ -264,6 +291,10 @@ mod tests {
                 ..
             }
         ));
+        assert!(matches!(
+            Body::parse(raw(r#"{"t":"delete-machine","machineId":"M"}"#)),
+            Body::DeleteMachine { machine_id } if machine_id.is("M")
+        ));
         let session = r#"{"t":"new-session","id":"S","metadata":"m","metadataVersion":1,"agentState":null,"agentStateVersion":0,"dataEncryptionKey":null}"#;
         assert!(matches!(
             Body::parse(raw(session)),
@@ -281,6 +312,8 @@ mod tests {
             r#"{"t":"update-session","id":"S","agentState":1}"#,
             r#"{"t":"delete-session"}"#,
             r#"{"t":"delete-session","sid":1}"#,
+            r#"{"t":"delete-machine"}"#,
+            r#"{"t":"delete-machine","machineId":1}"#,
             r#"{"t":"update-machine"}"#,
             r#"{"t":"update-machine","machineId":1}"#,
             r#"{"t":"update-machine","machineId":"M","metadata":1}"#,

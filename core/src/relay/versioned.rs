@@ -1,4 +1,5 @@
-//! A value that several write, with a version: metadata, or agent state (relay.md §9.3, §9.7).
+//! A value that several write, with a version: metadata, or the state of an agent or of a daemon
+//! (relay.md §9.3, §9.7).
 //!
 //! ```text
 //!   Idle ── next_attempt ──> Asking { deadline } ── success, unchanged ──> Idle: Applied
@@ -18,7 +19,7 @@ use core::fmt;
 use super::cipher::Cipher;
 use super::limits::Limits;
 use super::plaintext::Document;
-use super::raw::Raw;
+use super::raw::{Raw, Text};
 use crate::time::Instant;
 
 /// One update, numbered from 1.
@@ -55,16 +56,18 @@ impl Value {
 }
 
 impl Answer {
-    /// Reads the acknowledgement of `update-metadata` or `update-state`, whose value is the
-    /// member `name`.
+    /// Reads the acknowledgement of an update, whose value is the member `name`.
     #[must_use]
     pub fn parse(raw: Raw<'_>, name: &str, cipher: &Cipher) -> Self {
-        let Some([result, version, member]) = raw.pick(["result", "version", name]) else {
-            return Self::Error;
+        let Some([result, version, member, message]) =
+            raw.pick(["result", "version", name, "message"])
+        else {
+            return Self::Error(Rejection::Other);
         };
+        let refused = Self::Error(Rejection::of(message.and_then(Raw::text).as_ref()));
         let version = version.and_then(Raw::unsigned);
         let (Some(result), Some(version)) = (result.and_then(Raw::text), version) else {
-            return Self::Error;
+            return refused;
         };
         if result.is("success") {
             let value = Value::open(member, cipher);
@@ -74,7 +77,7 @@ impl Answer {
             let value = Value::open(member, cipher);
             return Self::Mismatch { version, value };
         }
-        Self::Error
+        refused
     }
 }
 
@@ -107,7 +110,32 @@ pub enum Answer {
         value: Value,
     },
     /// The server refuses, or its answer cannot be read.
-    Error,
+    Error(Rejection),
+}
+
+/// Why the server refuses an update, as far as it says so; it does for those of machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// There is no such machine.
+    MachineNotFound,
+    /// What was sent is not what it takes.
+    InvalidParameters,
+    /// It does not say, or something else.
+    Other,
+}
+
+impl Rejection {
+    fn of(said: Option<&Text<'_>>) -> Self {
+        let words = |words| said.is_some_and(|said| said.is(words));
+        if words("Machine not found") {
+            Self::MachineNotFound
+        } else if words("Invalid parameters") {
+            Self::InvalidParameters
+        } else {
+            Self::Other
+        }
+    }
 }
 
 /// What became of an update.
@@ -118,13 +146,13 @@ pub enum Outcome {
     Applied(u64),
     /// Others were faster each time.
     Conflict,
-    /// The server refused.
-    Rejected,
+    /// The server refused, or there is something to write that cannot be sent.
+    Rejected(Rejection),
     /// There was no answer in time. Whether it is written is not known.
     TimedOut,
     /// The value cannot be read, and is not written over.
     Unreadable,
-    /// The session is gone.
+    /// The session, or the machine, is gone.
     SessionGone,
     /// The client was closed.
     Closed,
@@ -136,7 +164,7 @@ pub enum Outcome {
 pub enum UpdateError {
     /// Too many wait.
     Full,
-    /// The session is gone, or the client was closed.
+    /// The session or the machine is gone, or the client was closed.
     Ended,
 }
 
@@ -144,7 +172,7 @@ impl fmt::Display for UpdateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full => "too many updates wait",
-            Self::Ended => "the session has ended",
+            Self::Ended => "it has ended",
         })
     }
 }
@@ -275,7 +303,7 @@ impl Versioned {
             self.finish(if self.value == Value::Unreadable {
                 Outcome::Unreadable
             } else {
-                Outcome::Rejected
+                Outcome::Rejected(Rejection::Other)
             });
         }
     }
@@ -296,8 +324,8 @@ impl Versioned {
                     self.merge_again();
                 }
             }
-            Answer::Error if self.is_current(attempt) => self.finish(Outcome::Rejected),
-            Answer::Error => {}
+            Answer::Error(why) if self.is_current(attempt) => self.finish(Outcome::Rejected(why)),
+            Answer::Error(_) => {}
         }
     }
 

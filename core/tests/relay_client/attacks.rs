@@ -197,7 +197,7 @@ fn acknowledgements_twice_never_or_of_nothing() {
     let mut driven = Driven::open();
     driven
         .client
-        .request_update(Target::AgentState, driven.now)
+        .request_update(Target::State, driven.now)
         .unwrap();
     driven.act();
     driven.merge("a");

@@ -8,7 +8,7 @@ use hallway_core::relay::client::{HttpFailure, Route, SendError, Target, Unreada
 use hallway_core::relay::link::{Cause, DialFailure, EmitError, Ignored, Violation};
 use hallway_core::relay::plaintext::{Document, Usage};
 use hallway_core::relay::rpc::Refusal;
-use hallway_core::relay::versioned::{Outcome, UpdateError, Value};
+use hallway_core::relay::versioned::{Outcome, Rejection, UpdateError, Value};
 
 use super::*;
 
@@ -53,7 +53,7 @@ fn facts_of_the_transport_reach_the_link() {
     driven.act();
     driven.reconnect();
     assert_eq!(driven.dials, dials + 1);
-    assert_eq!(driven.client.session(), "S");
+    assert_eq!(driven.client.id(), "S");
     assert_eq!(driven.client.limits(), &Limits::DEFAULT);
     let idle = &mut Driven::with(Limits::builder(), 0).client;
     assert_eq!(idle.reconnect(driven.now), None);
@@ -224,7 +224,7 @@ fn a_full_queue_puts_off_registrations_reports_and_updates() {
         .expect("room");
     driven
         .client
-        .request_update(Target::AgentState, driven.now)
+        .request_update(Target::State, driven.now)
         .expect("room");
     let mut names = Vec::new();
     for _ in 0..3 {
@@ -345,7 +345,7 @@ fn a_title_is_written_where_there_were_no_metadata() {
         .expect("room");
     let state = driven
         .client
-        .request_update(Target::AgentState, driven.now)
+        .request_update(Target::State, driven.now)
         .unwrap();
     driven.act();
     let metadata = driven
@@ -378,7 +378,7 @@ fn a_title_is_written_where_there_were_no_metadata() {
     // The caller's own follows.
     let merge = driven.merge("mine");
     assert_eq!((merge.target, merge.update), (Target::Metadata, metadata));
-    assert_eq!((mine.target, mine.update), (Target::AgentState, state));
+    assert_eq!((mine.target, mine.update), (Target::State, state));
 }
 
 /// The title waits behind an update of the caller's that conflicts, and the session is deleted.
@@ -407,7 +407,7 @@ fn a_title_ends_with_its_session() {
         matches!(
             refused[..],
             [Event::Updated {
-                outcome: Outcome::Rejected,
+                outcome: Outcome::Rejected(Rejection::Other),
                 ..
             }]
         ),
@@ -445,7 +445,7 @@ fn a_value_that_turns_unreadable_before_its_merge_is_not_written() {
         driven.receive(told),
         Some(Event::ValuesChanged {
             metadata: true,
-            agent_state: false,
+            state: false,
             unreadable: true
         })
     ));
@@ -479,7 +479,7 @@ fn a_value_longer_than_ours_may_be_is_not_written() {
     let mut driven = Driven::open_after(Limits::builder().max_value_bytes(256), 0);
     driven
         .client
-        .request_update(Target::AgentState, driven.now)
+        .request_update(Target::State, driven.now)
         .unwrap();
     driven.act();
     let (merge, nonce) = (driven.merges.remove(0), driven.nonce());
@@ -495,7 +495,7 @@ fn a_value_longer_than_ours_may_be_is_not_written() {
         matches!(
             events[..],
             [Event::Updated {
-                outcome: Outcome::Rejected,
+                outcome: Outcome::Rejected(Rejection::Other),
                 ..
             }]
         ),
@@ -504,7 +504,7 @@ fn a_value_longer_than_ours_may_be_is_not_written() {
     driven.client.close(driven.now);
     let now = driven.now;
     assert_eq!(
-        driven.client.request_update(Target::AgentState, now),
+        driven.client.request_update(Target::State, now),
         Err(UpdateError::Ended)
     );
 }
@@ -517,7 +517,7 @@ fn an_acknowledgement_after_the_update_has_ended_is_nobodys() {
     let request = |driven: &mut Driven| {
         driven
             .client
-            .request_update(Target::AgentState, driven.now)
+            .request_update(Target::State, driven.now)
             .unwrap();
         driven.act();
         driven.merge("a");
@@ -536,7 +536,7 @@ fn an_acknowledgement_after_the_update_has_ended_is_nobodys() {
     assert!(matches!(
         driven.events()[..],
         [Event::Updated {
-            outcome: Outcome::Rejected,
+            outcome: Outcome::Rejected(Rejection::Other),
             ..
         }]
     ));
@@ -566,7 +566,7 @@ fn a_session_read_anew_has_its_values() {
     row(&mut driven, "S", "{}", 2);
     assert_eq!(driven.client.value(Target::Metadata), (&before, 3));
     let empty = Value::Document(Document::default());
-    assert_eq!(driven.client.value(Target::AgentState), (&empty, 2));
+    assert_eq!(driven.client.value(Target::State), (&empty, 2));
     row(&mut driven, "S", "{}", 3);
     assert_eq!(driven.client.value(Target::Metadata), (&empty, 3));
     let long = format!(
@@ -578,10 +578,7 @@ fn a_session_read_anew_has_its_values() {
         driven.client.value(Target::Metadata),
         (&Value::Unreadable, 5)
     );
-    assert_eq!(
-        driven.client.value(Target::AgentState),
-        (&Value::Unreadable, 5)
-    );
+    assert_eq!(driven.client.value(Target::State), (&Value::Unreadable, 5));
 }
 
 #[test]
@@ -849,10 +846,7 @@ fn values_are_taken_and_written_up_to_their_bound() {
             256 => Value::Document(text),
             _ => Value::Unreadable,
         };
-        assert_eq!(
-            driven.client.value(Target::AgentState),
-            (&expected, version)
-        );
+        assert_eq!(driven.client.value(Target::State), (&expected, version));
     }
     for (length, frames) in [(256, 1), (257, 0)] {
         driven
@@ -876,7 +870,7 @@ fn values_are_taken_and_written_up_to_their_bound() {
 /// The end waits for what was asked for before it: an update of either value.
 #[test]
 fn an_end_waits_for_updates() {
-    for target in [Target::Metadata, Target::AgentState] {
+    for target in [Target::Metadata, Target::State] {
         let mut driven = Driven::open();
         driven.client.request_update(target, driven.now).unwrap();
         driven.act();

@@ -4,6 +4,7 @@
 mod attacks;
 mod calls;
 mod facts;
+mod machine;
 mod messages;
 mod old_server;
 mod values;
@@ -12,10 +13,10 @@ use std::time::Duration;
 
 use hallway_core::backoff::{Epoch, Policy};
 use hallway_core::relay::cipher::{Cipher, Nonce};
-use hallway_core::relay::client::{Action, Change, Client, Event, Fetch, Merge, Session};
+use hallway_core::relay::client::{Action, Change, Client, Event, Fetch, Merge, Scope};
 use hallway_core::relay::keys::DataKey;
 use hallway_core::relay::limits::{Limits, LimitsBuilder};
-use hallway_core::relay::link::{Auth, Status};
+use hallway_core::relay::link::Status;
 use hallway_core::relay::outbox::BatchId;
 use hallway_core::relay::raw::Raw;
 use hallway_core::relay::update::SessionRow;
@@ -48,6 +49,8 @@ struct Driven {
     posts: Vec<(BatchId, String)>,
     fetches: Vec<Fetch>,
     merges: Vec<Merge>,
+    /// How often a machine was to say that it is alive.
+    alive: u32,
     nonces: u64,
 }
 
@@ -64,11 +67,15 @@ impl Driven {
         let row = format!(
             r#"{{"id":"S","seq":0,"metadata":{metadata},"metadataVersion":3,"agentState":null,"agentStateVersion":0,"dataEncryptionKey":null}}"#
         );
-        let session = Session::new(&SessionRow::parse(raw(&row)).expect("a row"), cipher());
+        let session = Scope::session(&SessionRow::parse(raw(&row)).expect("a row"), cipher());
+        Self::of(session, limits, after)
+    }
+
+    fn of(scope: Scope, limits: LimitsBuilder, after: u64) -> Self {
         let token = Token::parse("secret-token").expect("short");
-        let auth = Auth::session(&token, "S", None);
+        let auth = scope.auth(&token, None);
         let limits = limits.build().expect("in range");
-        let client = Client::new(&limits, session, after, auth, Policy::PERSISTENT, 7);
+        let client = Client::new(&limits, scope, after, auth, Policy::PERSISTENT, 7);
         Self {
             client,
             now: Instant::from_nanos(5),
@@ -77,6 +84,7 @@ impl Driven {
             posts: Vec::new(),
             fetches: Vec::new(),
             merges: Vec::new(),
+            alive: 0,
             nonces: 0,
         }
     }
@@ -123,6 +131,10 @@ impl Driven {
                 Action::Post(id) => self.posts.push((id, self.client.post_body())),
                 Action::Fetch(fetch) => self.fetches.push(fetch),
                 Action::Merge(merge) => self.merges.push(merge),
+                Action::KeepAlive => {
+                    self.alive += 1;
+                    self.client.machine_alive(wall()).expect("it is connected");
+                }
                 other => panic!("{other:?}"),
             }
         }

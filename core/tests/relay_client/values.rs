@@ -1,7 +1,7 @@
 //! Metadata and agent state.
 
 use hallway_core::relay::client::Target;
-use hallway_core::relay::versioned::{Outcome, Value};
+use hallway_core::relay::versioned::{Outcome, Rejection, Value};
 
 use super::*;
 
@@ -69,14 +69,18 @@ fn s6_an_error_is_told() {
         request(&mut driven, Target::Metadata);
         let id = asked(&mut driven);
         assert_eq!(driven.receive(&format!("43{id}[{answer}]")), None);
-        assert_eq!(outcomes(&mut driven), [Outcome::Rejected], "{answer}");
+        assert_eq!(
+            outcomes(&mut driven),
+            [Outcome::Rejected(Rejection::Other)],
+            "{answer}"
+        );
         assert_eq!(driven.client.value(Target::Metadata).1, 3);
     }
     let mut driven = Driven::open();
     request(&mut driven, Target::Metadata);
     let id = asked(&mut driven);
     driven.receive(&format!("43{id}[]"));
-    assert_eq!(outcomes(&mut driven), [Outcome::Rejected]);
+    assert_eq!(outcomes(&mut driven), [Outcome::Rejected(Rejection::Other)]);
 }
 
 /// Covers: R2.2, R6.2, R9.3b
@@ -124,7 +128,7 @@ fn s10_metadata_that_cannot_be_read_are_never_written() {
         driven.receive(frame),
         Some(Event::ValuesChanged {
             metadata: true,
-            agent_state: false,
+            state: false,
             unreadable: true
         })
     );
@@ -153,7 +157,7 @@ fn values_are_those_of_the_newest_version() {
         );
     }
     assert!(driven.receive(&frame(1, "agentState")).is_some());
-    for target in [Target::Metadata, Target::AgentState] {
+    for target in [Target::Metadata, Target::State] {
         let (Value::Document(value), _) = driven.client.value(target) else {
             panic!()
         };
@@ -161,7 +165,7 @@ fn values_are_those_of_the_newest_version() {
     }
     let null = r#"42["update",{"body":{"t":"update-session","id":"S","metadata":null,"agentState":{"value":null,"version":2}}}]"#;
     assert!(driven.receive(null).is_some());
-    assert_eq!(driven.client.value(Target::AgentState), (&Value::Null, 2));
+    assert_eq!(driven.client.value(Target::State), (&Value::Null, 2));
     let other = frame(9, "metadata").replace("\"S\"", "\"T\"");
     assert!(matches!(
         driven.receive(&other),
@@ -174,7 +178,7 @@ fn values_are_those_of_the_newest_version() {
 #[test]
 fn the_agent_state_may_be_cleared_and_the_metadata_not() {
     let mut driven = Driven::open();
-    request(&mut driven, Target::AgentState);
+    request(&mut driven, Target::State);
     let merge = driven.merges.remove(0);
     let nonce = driven.nonce();
     driven.client.merge(merge, nonce, driven.now, |value| {
@@ -195,7 +199,7 @@ fn the_agent_state_may_be_cleared_and_the_metadata_not() {
         let expected = if change == Change::Keep {
             Outcome::Applied(3)
         } else {
-            Outcome::Rejected
+            Outcome::Rejected(Rejection::Other)
         };
         driven.client.merge(merge, nonce, driven.now, |_| change);
         assert_eq!(driven.frames(), [""; 0]);
@@ -218,7 +222,7 @@ fn a_value_longer_than_a_frame_is_refused_before_it_is_sent() {
         Change::Write(value)
     });
     assert_eq!(driven.frames(), [""; 0]);
-    assert_eq!(outcomes(&mut driven), [Outcome::Rejected]);
+    assert_eq!(outcomes(&mut driven), [Outcome::Rejected(Rejection::Other)]);
 }
 
 /// The server's values are bounded, too, however they come.
@@ -246,7 +250,7 @@ fn a_value_longer_than_ours_may_be_is_not_kept() {
             ..
         })
     ));
-    for target in [Target::Metadata, Target::AgentState] {
+    for target in [Target::Metadata, Target::State] {
         assert_eq!(driven.client.value(target).0, &Value::Unreadable);
     }
     assert!(!format!("{:?}", driven.client).contains("xxxx"));
@@ -257,7 +261,7 @@ fn a_value_longer_than_ours_may_be_is_not_kept() {
 fn a_session_that_is_gone_ends_every_update() {
     let mut driven = Driven::open();
     request(&mut driven, Target::Metadata);
-    request(&mut driven, Target::AgentState);
+    request(&mut driven, Target::State);
     let frame = r#"42["update",{"body":{"t":"delete-session","sid":"S"}}]"#;
     assert_eq!(driven.receive(frame), Some(Event::SessionGone));
     let gone = Outcome::SessionGone;

@@ -6,7 +6,7 @@ use core::hash::Hash;
 use hallway_core::Instant;
 use hallway_core::relay::cipher::{self, Cipher, Nonce, OpenError, Plaintext, SealError};
 use hallway_core::relay::client::{
-    self, Change, Client, Merge, Message, Route, SendError, Session, Target, Unreadable,
+    self, Change, Client, Kind, Merge, Message, Route, Scope, SendError, Target, Unreadable,
 };
 use hallway_core::relay::credentials::{Credentials, Keys, Malformed, SessionKey, Settings};
 use hallway_core::relay::cursor::{self, Cursor, FetchId, InvalidPage, Verdict, Withheld};
@@ -29,9 +29,11 @@ use hallway_core::relay::raw::{Raw, Text};
 use hallway_core::relay::rpc::{self, Request};
 use hallway_core::relay::socketio::{self, AckId, Args, ReservedName};
 use hallway_core::relay::update::{
-    self, Ephemeral, SessionRow, StoredMessage, Update, VersionedValue,
+    self, Ephemeral, MachineRow, SessionRow, StoredMessage, Update, VersionedValue,
 };
-use hallway_core::relay::versioned::{self, Attempt, UpdateError, UpdateId, Value, Versioned};
+use hallway_core::relay::versioned::{
+    self, Attempt, Rejection, UpdateError, UpdateId, Value, Versioned,
+};
 use hallway_core::relay::{base64, delays, events, pairing};
 
 use crate::surface::{Root, Sum, derived, roots};
@@ -89,6 +91,7 @@ roots! { HALLWAY_RELAY_LIMITS:
     Limits::fetch_timeout, LimitsBuilder::fetch_timeout,
     Limits::update_timeout, LimitsBuilder::update_timeout,
     Limits::register_timeout, LimitsBuilder::register_timeout,
+    Limits::alive_interval, LimitsBuilder::alive_interval,
     Limits::end_timeout, LimitsBuilder::end_timeout,
     Limits::sleep_lateness, LimitsBuilder::sleep_lateness,
 }
@@ -113,10 +116,12 @@ roots! { HALLWAY_RELAY_CODECS:
     path::confine, <Outside<'static> as Display>::fmt,
     events::message, events::update_metadata, events::update_state, events::session_alive,
     events::session_end, events::machine_alive, events::rpc_method,
+    events::machine_update_metadata, events::machine_update_state,
     Request::parse, Request::method_in, Request::open, rpc::Refusal::text, rpc::error,
     update::Body::parse, Update::parse, Update::to_json, VersionedValue::parse,
     VersionedValue::to_json, StoredMessage::parse, StoredMessage::to_json,
-    StoredMessage::sealed, SessionRow::parse, SessionRow::to_json, Ephemeral::parse,
+    StoredMessage::sealed, SessionRow::parse, SessionRow::to_json, MachineRow::parse,
+    MachineRow::to_json, Ephemeral::parse,
     Ephemeral::to_json,
 }
 
@@ -210,8 +215,8 @@ roots! { HALLWAY_RELAY_LINK:
 }
 
 roots! { HALLWAY_RELAY_CLIENT:
-    Message::body, <Unreadable as Display>::fmt, <SendError as Display>::fmt, Session::new,
-    <Session as Debug>::fmt, <Client as Debug>::fmt,
+    Message::body, <Unreadable as Display>::fmt, <SendError as Display>::fmt, Scope::session,
+    Scope::machine, Scope::auth, Scope::kind, <Scope as Debug>::fmt, <Client as Debug>::fmt,
     Client::new, Client::connect, Client::listen, Client::reconnect, Client::close,
     Client::resume, Client::handle_opened, Client::handle_dial_failed, Client::handle_closed,
     Client::handle_message_too_long, Client::handle_binary, Client::handle_message,
@@ -220,7 +225,7 @@ roots! { HALLWAY_RELAY_CLIENT:
     Client::handle_post_failed, Client::handle_page, Client::handle_fetch_failed,
     Client::poll_timeout, Client::handle_timeout, Client::poll_action, Client::poll_event,
     Client::cursor, Client::unsent, Client::status, Client::close_reason, Client::route,
-    Client::session, Client::limits, Client::send_claude, Client::send_usage,
+    Client::id, Client::kind, Client::machine_alive, Client::limits, Client::send_claude, Client::send_usage,
     Client::send_codex, Client::send_acp, Client::send_event, Client::send, Client::keep_alive, Client::end, Client::register,
     Client::unregister, Client::is_registered, Client::answer_rpc, Client::refuse_rpc,
     Client::value, Client::request_update, client_merge, Client::handle_row,
@@ -232,16 +237,16 @@ derived! { HALLWAY_RELAY_DERIVED:
     Handshake<'static>, engineio::Violation, AckId<'static>, Args<'static>,
     socketio::Packet<'static>, socketio::Body<'static>, socketio::Violation, ReservedName,
     Outside<'static>, Request<'static>, rpc::Refusal, update::Body<'static>, Update<'static>,
-    VersionedValue<'static>, StoredMessage<'static>, SessionRow<'static>, Ephemeral<'static>,
+    VersionedValue<'static>, StoredMessage<'static>, SessionRow<'static>, MachineRow<'static>, Ephemeral<'static>,
     Field<Text<'static>>, PublicKey, OpenError, SealError, Plaintext, SessionMessage<'static>,
     AgentMessage<'static>, AgentContent<'static>, SessionEvent<'static>, AcpData<'static>,
     ClaudeLine<'static>, ClaudeMessage<'static>, AssistantMessage<'static>, Outgoing<'static>,
     Document, Completion<'static>, Usage<'static>, Reported<'static>, UserMessage<'static>,
     UserMeta<'static>, FetchId, cursor::Fetch, Verdict, InvalidPage, Withheld, Cursor, BatchId,
     PushError, PostFailure, StopReason, outbox::Outcome, InvalidAnswer, Outbox, UpdateId, Value,
-    Attempt, versioned::Answer, versioned::Outcome, UpdateError, Versioned, link::Action,
+    Attempt, versioned::Answer, versioned::Outcome, Rejection, UpdateError, Versioned, link::Action,
     link::Violation, link::Refusal, Cause, CloseReason, Status, Asked, Owed, AckFailure, Ignored,
-    EmitError, Auth, Link, Route, Target, Merge, Change, client::Fetch, client::Action, Message,
+    EmitError, Auth, Link, Route, Target, Kind, Merge, Change, client::Fetch, client::Action, Message,
     Unreadable, SendError, Malformed,
 }
 

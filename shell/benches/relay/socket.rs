@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
 use hallway::core::relay::cipher::{Cipher, Nonce};
-use hallway::core::relay::client::Session;
+use hallway::core::relay::client::Scope;
 use hallway::core::relay::engineio;
 use hallway::core::relay::keys::DataKey;
 use hallway::core::relay::raw::Raw;
@@ -230,7 +230,7 @@ pub(crate) async fn read_ours(server: &Speaker) -> Result<f64> {
     let row = Raw::parse(row)
         .and_then(SessionRow::parse)
         .context("a row")?;
-    let session = Session::new(&row, cipher());
+    let session = Scope::session(&row, cipher());
     let token = AccessToken::parse("t")?;
     let mut relay = Relay::start(http, token, "S", session, &Upkeep::default())?;
     relay.client().listen();

@@ -1,7 +1,7 @@
 //! A session of the relay as it is made or joined: its key, and the server's row (relay.md §9.9).
 
 use hallway_core::relay::cipher::{Cipher, Nonce, OpenError, unwrap_data_key, wrap_data_key};
-use hallway_core::relay::client::Session;
+use hallway_core::relay::client::Scope;
 use hallway_core::relay::keys::{AccountSecret, BoxKeyPair, DataKey};
 use hallway_core::relay::raw::Raw;
 use hallway_core::relay::update;
@@ -110,7 +110,7 @@ pub async fn open(
     let cipher = cipher(&credentials.keys, &row, kept.as_ref())?;
     let raw = Raw::parse(&row.raw).and_then(update::SessionRow::parse);
     let raw = raw.ok_or(HttpError::Nonsense("session"))?;
-    let session = Session::new(&raw, cipher);
+    let session = Scope::session(&raw, cipher);
     Ok((row, session))
 }
 

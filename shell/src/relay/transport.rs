@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use hallway_core::backoff::{Epoch, Policy};
 use hallway_core::relay::client::{
-    Action, Change, Client, Event, Fetch, Merge, Route, Session, Target,
+    Action, Change, Client, Event, Fetch, Merge, Route, Scope, Target,
 };
 use hallway_core::relay::cursor::FetchId;
 use hallway_core::relay::limits::Limits;
@@ -109,7 +109,7 @@ pub struct Relay {
 impl std::fmt::Debug for Relay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Relay")
-            .field("session", &self.client.session())
+            .field("session", &self.client.id())
             .field("status", &self.client.status())
             .finish_non_exhaustive()
     }
@@ -393,13 +393,13 @@ impl Relay {
 
     fn post(&self) -> Work<Answer> {
         let (http, token) = (self.http.clone(), self.token.clone());
-        let (session, body) = (self.client.session().to_owned(), self.client.post_body());
+        let (session, body) = (self.client.id().to_owned(), self.client.post_body());
         Box::pin(async move { http.post_messages(&token, &session, &body).await })
     }
 
     fn fetch(&self, fetch: Fetch) -> Work<Answer> {
         let (http, token) = (self.http.clone(), self.token.clone());
-        let session = self.client.session().to_owned();
+        let session = self.client.id().to_owned();
         let limit = u32::try_from(fetch.limit).unwrap_or(u32::MAX);
         Box::pin(async move {
             match fetch.route {

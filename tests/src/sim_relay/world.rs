@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hallway_core::backoff::{Epoch, Policy};
 use hallway_core::relay::cipher::{Cipher, Nonce};
-use hallway_core::relay::client::{Action, Change, Client, Event, Fetch, HttpFailure, Session};
+use hallway_core::relay::client::{Action, Change, Client, Event, Fetch, HttpFailure, Scope};
 use hallway_core::relay::cursor::FetchId;
 use hallway_core::relay::keys::DataKey;
 use hallway_core::relay::limits::Limits;
@@ -105,7 +105,7 @@ pub(super) fn client(server: &Server, after: u64, seed: u64) -> Client {
         .build()
         .expect("in range");
     let auth = Auth::session(&token, "S", None);
-    let session = Session::new(&row, cipher());
+    let session = Scope::session(&row, cipher());
     Client::new(&limits, session, after, auth, Policy::PERSISTENT, seed)
 }
 

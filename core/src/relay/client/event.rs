@@ -1,4 +1,4 @@
-//! What a session client is told and what it says.
+//! What a client is told and what it says.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -30,13 +30,13 @@ pub enum Route {
     Socket,
 }
 
-/// Which value of a session.
+/// Which value of a session or a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
     /// Its metadata.
     Metadata,
-    /// Its agent state.
-    AgentState,
+    /// The state of a session's agent, or of a machine's daemon.
+    State,
 }
 
 /// An update whose turn it is: [`Client::merge`](super::Client::merge).
@@ -57,7 +57,7 @@ pub enum Change {
     Keep,
     /// This.
     Write(crate::relay::plaintext::Document),
-    /// `null`, which only the agent state can be.
+    /// `null`, which only the state of a session's agent can be.
     Clear,
 }
 
@@ -86,6 +86,8 @@ pub enum Action {
     Post(BatchId),
     /// Fetch messages, and tell the answer.
     Fetch(Fetch),
+    /// Say that the machine is alive: [`Client::machine_alive`](super::Client::machine_alive).
+    KeepAlive,
     /// Bring a nonce, and for an update of the caller's the change, to
     /// [`Client::merge`](super::Client::merge).
     Merge(Merge),
@@ -209,8 +211,8 @@ pub enum Event<'a> {
     ValuesChanged {
         /// Whether the metadata are newer.
         metadata: bool,
-        /// Whether the agent state is newer.
-        agent_state: bool,
+        /// Whether the state of the agent or of the daemon is newer.
+        state: bool,
         /// Whether one of them cannot be read. It is not written over.
         unreadable: bool,
     },
@@ -256,7 +258,7 @@ pub enum Event<'a> {
         /// What it says.
         said: Option<Text<'a>>,
     },
-    /// The session was deleted.
+    /// The session, or the machine, was deleted.
     SessionGone,
     /// Something that is true for a while.
     Ephemeral(Ephemeral<'a>),
@@ -287,8 +289,10 @@ pub enum SendError {
     Seal(SealError),
     /// The socket does not take it.
     Emit(EmitError),
-    /// The session is being ended, or has.
+    /// It is being ended, or has.
     Ended,
+    /// A machine has no messages, and a session no sign of life of a machine's.
+    OutOfScope,
 }
 
 impl From<PushError> for SendError {
@@ -320,7 +324,8 @@ impl fmt::Display for SendError {
             Self::Seal(error) => return error.fmt(f),
             Self::Emit(error) => return error.fmt(f),
             Self::DuplicateId => "a message with this id waits already",
-            Self::Ended => "the session has ended",
+            Self::Ended => "it has ended",
+            Self::OutOfScope => "a machine has no messages, and a session is no machine",
         })
     }
 }

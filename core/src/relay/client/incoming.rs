@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::event::{Event, Fetch, HttpFailure, Message, Route, Unreadable};
-use super::{Client, PostFailure};
+use super::{Client, Kind, PostFailure};
 use crate::relay::base64;
 use crate::relay::cursor::{FetchId, Verdict, Withheld};
 use crate::relay::limits::Limits;
@@ -98,10 +98,11 @@ impl Client {
         match event {
             link::Event::Connected { stale_until } => {
                 self.metadata.versioned.handle_connected();
-                self.agent_state.versioned.handle_connected();
+                self.state.versioned.handle_connected();
                 if self.listening {
                     self.cursor.handle_connected();
                 }
+                self.alive = (self.name.kind == Kind::Machine && !self.gone).then_some(now);
                 self.pump(now);
                 Some(Event::Connected { stale_until })
             }
@@ -111,8 +112,8 @@ impl Client {
                 owed,
             } => self.received(name, argument, owed),
             link::Event::Acked { asked, argument } => {
-                if self.answer_attempt(asked, argument) {
-                    return None;
+                if let Some(event) = self.answer_attempt(asked, argument) {
+                    return event;
                 }
                 self.answer_usage(asked, argument)?
             }
@@ -137,7 +138,7 @@ impl Client {
             link::Event::Closed { reason, said } => {
                 self.disconnected();
                 self.metadata.versioned.close();
-                self.agent_state.versioned.close();
+                self.state.versioned.close();
                 self.page = None;
                 Some(Event::Closed { reason, said })
             }
@@ -146,8 +147,9 @@ impl Client {
 
     fn disconnected(&mut self) {
         self.metadata.handle_disconnected();
-        self.agent_state.handle_disconnected();
+        self.state.handle_disconnected();
         self.methods.handle_disconnected();
+        self.alive = None;
         self.forget_tries();
     }
 
@@ -193,7 +195,7 @@ impl Client {
     }
 
     fn called(&mut self, request: &Request<'_>, owed: Owed) -> Event<'static> {
-        let method = request.method_in(&self.session);
+        let method = request.method_in(&self.name.id);
         let method = method.and_then(|method| {
             let known = self.methods.contains(&method);
             known.then_some(method).ok_or(Refusal::UnknownMethod)
@@ -212,7 +214,7 @@ impl Client {
     fn registered(&mut self, argument: Option<Raw<'_>>) -> Option<Event<'static>> {
         let method = argument?.get("method")?.text()?;
         let method = method.to_unicode()?;
-        let method = method.strip_prefix(&*self.session)?.strip_prefix(':')?;
+        let method = method.strip_prefix(&*self.name.id)?.strip_prefix(':')?;
         let waited = self.methods.handle_registered(method);
         waited.then(|| Event::RpcRegistered {
             method: String::from(method),
@@ -221,23 +223,31 @@ impl Client {
 
     fn updated<'a>(&mut self, update: &Update<'a>) -> Option<Event<'a>> {
         match Body::parse(update.body) {
-            Body::NewMessage { sid, message } if sid.is(&self.session) => {
+            Body::NewMessage { sid, message } if self.name.is(Kind::Session, &sid) => {
                 self.live(&Row::new(&message))
             }
             Body::UpdateSession {
                 id,
                 metadata,
                 agent_state,
-            } if id.is(&self.session) => self.take_values(&metadata, &agent_state),
-            Body::DeleteSession { sid } if sid.is(&self.session) => {
-                self.lose_session();
-                Some(Event::SessionGone)
+            } if self.name.is(Kind::Session, &id) => self.take_values(&metadata, &agent_state),
+            Body::UpdateMachine {
+                machine_id,
+                metadata,
+                daemon_state,
+            } if self.name.is(Kind::Machine, &machine_id) => {
+                self.take_values(&metadata, &daemon_state)
+            }
+            Body::DeleteSession { sid } if self.name.is(Kind::Session, &sid) => Some(self.lose()),
+            Body::DeleteMachine { machine_id } if self.name.is(Kind::Machine, &machine_id) => {
+                Some(self.lose())
             }
             Body::NewMessage { .. }
             | Body::UpdateSession { .. }
             | Body::DeleteSession { .. }
             | Body::NewSession(_)
             | Body::UpdateMachine { .. }
+            | Body::DeleteMachine { .. }
             | Body::Other(_) => Some(Event::OtherUpdate(update.body)),
         }
     }

@@ -1,4 +1,6 @@
-//! The client of one session: everything between the application and the relay (relay.md §9).
+//! The client of one session, or of one machine: everything between the application and the relay
+//! (relay.md §9). A machine has the link, the values and the methods of this picture, and a sign of
+//! life of its own.
 //!
 //! ```text
 //!   application ── send_* ──────> Outbox ── Post ───────────┐
@@ -13,22 +15,23 @@
 //! fetched page, which are opened one by one as they are taken. Actions are to be polled after
 //! every fact.
 //!
-//! Nonces come in, one for each thing that is sealed. The client holds the session's keys, and
-//! is for that reason the one machine that cannot be cloned.
+//! Nonces come in, one for each thing that is sealed. The client holds keys, and is for that
+//! reason the one state machine that cannot be cloned.
 
 mod event;
 mod incoming;
 mod methods;
 mod outgoing;
+mod scope;
 mod values;
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 
 pub use event::{
     Action, Change, Event, Fetch, HttpFailure, Merge, Message, Route, SendError, Target, Unreadable,
 };
+pub use scope::{Kind, Scope};
 
 use super::cipher::Cipher;
 use super::cursor::{Cursor, FetchId};
@@ -36,49 +39,26 @@ use super::limits::Limits;
 use super::link::{self, Auth, CloseReason, DialFailure, Link, Status};
 use super::outbox::{self, BatchId, Outbox, PostFailure};
 use super::raw::Raw;
-use super::update::SessionRow;
-use super::versioned::{Value, Versioned};
+use super::versioned::Versioned;
 use crate::backoff::{Epoch, Policy};
 use crate::time::Instant;
 use incoming::{Page, Seen};
 use methods::Methods;
 use outgoing::{Ending, Title, Usage};
-use values::{Slot, bounded, open_value};
+use scope::Name;
+use values::{Slot, bounded};
 
-/// A session as it is joined.
-#[derive(Debug)]
-pub struct Session {
-    id: Box<str>,
-    cipher: Cipher,
-    metadata: (u64, Value),
-    agent_state: (u64, Value),
-}
-
-impl Session {
-    /// The session that `row` describes: what `POST /v1/sessions` has answered.
-    #[must_use]
-    pub fn new(row: &SessionRow<'_>, cipher: Cipher) -> Self {
-        let open = |member| open_value(member, &cipher);
-        Self {
-            id: Box::from(&*row.id.to_lossy()),
-            metadata: (row.metadata_version, open(&row.metadata)),
-            agent_state: (row.agent_state_version, open(&row.agent_state)),
-            cipher,
-        }
-    }
-}
-
-/// The client of one session.
+/// The client of one session, or of one machine.
 #[derive(Debug)]
 pub struct Client {
     limits: Limits,
-    session: Box<str>,
+    name: Name,
     cipher: Cipher,
     link: Link,
     outbox: Outbox,
     cursor: Cursor,
     metadata: Slot,
-    agent_state: Slot,
+    state: Slot,
     methods: Methods,
     route: Route,
     /// By which route the fetch that is under way was asked for.
@@ -98,18 +78,21 @@ pub struct Client {
     title: Option<Title>,
     usage: Usage,
     ending: Option<Ending>,
+    /// When a machine that is connected says that it is alive.
+    alive: Option<Instant>,
     /// What became of messages, and was not told.
     outcomes: VecDeque<outbox::Outcome>,
     gone: bool,
 }
 
 impl Client {
-    /// A client that is not connected. `after` is the number of the last message that was dealt
-    /// with: 0, or what was kept. Equal seeds give equal delays.
+    /// A client that is not connected, and joins by `auth`, as [`Scope::auth`] gives it. `after` is
+    /// the number of the last message that was dealt with: 0, or what was kept. Equal seeds give
+    /// equal delays.
     #[must_use]
     pub fn new(
         limits: &Limits,
-        session: Session,
+        scope: Scope,
         after: u64,
         auth: Auth,
         policy: Policy,
@@ -119,13 +102,13 @@ impl Client {
             |(version, value)| Slot::new(Versioned::new(limits, version, bounded(value, limits)));
         Self {
             limits: *limits,
-            session: session.id,
-            cipher: session.cipher,
+            name: scope.name,
+            cipher: scope.cipher,
             link: Link::new(limits, auth, policy, seed),
             outbox: Outbox::new(limits, seed ^ 1),
             cursor: Cursor::new(limits, after, seed ^ 2),
-            metadata: versioned(session.metadata),
-            agent_state: versioned(session.agent_state),
+            metadata: versioned(scope.metadata),
+            state: versioned(scope.state),
             methods: Methods::default(),
             route: Route::Durable,
             fetch_route: Route::Durable,
@@ -139,6 +122,7 @@ impl Client {
             title: None,
             usage: Usage::default(),
             ending: None,
+            alive: None,
             outcomes: VecDeque::new(),
             gone: false,
         }
@@ -151,9 +135,9 @@ impl Client {
     }
 
     /// The application takes messages from here on. Until then none is taken from the server,
-    /// so that none is lost and none is kept.
+    /// so that none is lost and none is kept. A machine has none.
     pub fn listen(&mut self) {
-        if !self.listening {
+        if !self.listening && self.name.kind == Kind::Session {
             self.listening = true;
             if self.link.is_open() {
                 // Otherwise the connection fetches.
@@ -315,8 +299,9 @@ impl Client {
             self.outbox.poll_timeout(),
             self.cursor.poll_timeout(),
             self.metadata.versioned.poll_timeout(),
-            self.agent_state.versioned.poll_timeout(),
+            self.state.versioned.poll_timeout(),
             self.methods.poll_timeout(),
+            self.alive,
             self.ending.as_ref().map(|ending| ending.deadline),
         ]
         .into_iter()
@@ -339,7 +324,7 @@ impl Client {
         self.outbox.handle_timeout(now);
         self.cursor.handle_timeout(now);
         self.metadata.versioned.handle_timeout(now);
-        self.agent_state.versioned.handle_timeout(now);
+        self.state.versioned.handle_timeout(now);
         self.methods.handle_timeout(now, &self.limits);
         let event = self.link.handle_timeout(now)?;
         self.linked(event, now)
@@ -365,6 +350,9 @@ impl Client {
         }
         if let Some(fetch) = self.next_fetch(now) {
             return Some(Action::Fetch(fetch));
+        }
+        if self.is_alive_due(now) {
+            return Some(Action::KeepAlive);
         }
         self.next_merge(now).map(Action::Merge)
     }
@@ -434,10 +422,16 @@ impl Client {
         self.route
     }
 
-    /// The session's id.
+    /// The id of the session or the machine.
     #[must_use]
-    pub const fn session(&self) -> &str {
-        &self.session
+    pub const fn id(&self) -> &str {
+        &self.name.id
+    }
+
+    /// What it is the client of.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.name.kind
     }
 
     /// The bounds.
@@ -456,18 +450,25 @@ impl Client {
             return;
         }
         self.methods
-            .register(&self.session, &mut self.link, now, &self.limits);
+            .register(&self.name.id, &mut self.link, now, &self.limits);
         self.request_title(now);
         self.report_usage(now);
         self.send_over_socket(now);
         self.end_session();
     }
 
-    /// The session is gone: so is every update.
+    /// The session or the machine is gone: so is every update, and no machine is alive.
     fn lose_session(&mut self) {
         self.gone = true;
+        self.alive = None;
         self.metadata.versioned.handle_gone();
-        self.agent_state.versioned.handle_gone();
+        self.state.versioned.handle_gone();
+    }
+
+    /// The server says that it is gone.
+    fn lose(&mut self) -> Event<'static> {
+        self.lose_session();
+        Event::SessionGone
     }
 
     /// The server knows no other way than the socket.

@@ -5,7 +5,7 @@ use alloc::string::String;
 
 use super::event::{Change, Event, Merge, Route, SendError};
 use super::values::may_succeed_later;
-use super::{Client, PostFailure};
+use super::{Client, Kind, PostFailure};
 use crate::relay::base64;
 use crate::relay::cipher::Nonce;
 use crate::relay::events;
@@ -42,15 +42,16 @@ pub(super) struct Usage {
     failed: bool,
 }
 
-/// The session is to end.
+/// It is to end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ending {
     pub(super) deadline: Instant,
-    payload: Box<str>,
+    /// The last word of a session.
+    payload: Option<Box<str>>,
     sent: bool,
 }
 
-/// The senders. Each takes an id that is made once for the message, and a nonce. What they take
+/// The senders of a session. Each takes an id that is made once for the message, and a nonce. What they take
 /// is sent, in order, whether there is a connection or not.
 impl Client {
     /// Sends a line of Claude's transcript, and what follows from it: a report of its usage, or
@@ -137,6 +138,7 @@ impl Client {
     ///
     /// [`SendError`].
     pub fn send(&mut self, plaintext: &str, local_id: &str, nonce: Nonce) -> Result<(), SendError> {
+        self.name.check(Kind::Session)?;
         if self.is_closed() || self.ending.is_some() {
             return Err(SendError::Ended);
         }
@@ -166,8 +168,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`SendError::Ended`].
+    /// [`SendError::Ended`], or [`SendError::OutOfScope`].
     pub fn send_usage(&mut self, usage: &plaintext::Usage<'_>) -> Result<(), SendError> {
+        self.name.check(Kind::Session)?;
         if self.is_closed() || self.ending.is_some() {
             return Err(SendError::Ended);
         }
@@ -176,7 +179,7 @@ impl Client {
     }
 
     fn want_usage(&mut self, usage: &plaintext::Usage<'_>) {
-        self.usage.wanted = Some(usage.report(&self.session).into_boxed_str());
+        self.usage.wanted = Some(usage.report(&self.name.id).into_boxed_str());
         self.usage.tries = 0;
     }
 
@@ -191,19 +194,36 @@ impl Client {
         mode: &str,
         at: UnixTime,
     ) -> Result<(), SendError> {
-        let payload = events::session_alive(&self.session, at, thinking, mode);
+        self.name.check(Kind::Session)?;
+        let payload = events::session_alive(&self.name.id, at, thinking, mode);
         let payload = Raw::trusted(&payload);
         Ok(self.link.emit_volatile("session-alive", Some(payload))?)
     }
 
-    /// Ends the session: what waits is sent, the server is told, and the client closes, all of
-    /// it within [`Limits::end_timeout`](super::Limits::end_timeout). Nothing more is taken.
-    /// Changes [`Client::poll_timeout`].
+    /// Says that the machine is alive, as an [`Action::KeepAlive`](super::Action::KeepAlive)
+    /// asks for. It is dropped while there is no connection.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; nothing is kept.
+    pub fn machine_alive(&mut self, at: UnixTime) -> Result<(), SendError> {
+        self.name.check(Kind::Machine)?;
+        let payload = events::machine_alive(&self.name.id, at);
+        let payload = Raw::trusted(&payload);
+        Ok(self.link.emit_volatile("machine-alive", Some(payload))?)
+    }
+
+    /// Ends it: what waits is sent, the server is told that a session ends, and the client
+    /// closes, all of it within [`Limits::end_timeout`](super::Limits::end_timeout). Nothing
+    /// more is taken. Changes [`Client::poll_timeout`].
     pub fn end(&mut self, at: UnixTime, now: Instant) {
         if self.ending.is_none() && !self.is_closed() {
             self.ending = Some(Ending {
                 deadline: now.after(self.limits.end_timeout()),
-                payload: events::session_end(&self.session, at).into_boxed_str(),
+                payload: match self.name.kind {
+                    Kind::Session => Some(events::session_end(&self.name.id, at).into_boxed_str()),
+                    Kind::Machine => None,
+                },
                 sent: false,
             });
         }
@@ -225,7 +245,7 @@ impl Client {
     /// Serves a method no longer.
     pub fn unregister(&mut self, method: &str) {
         if self.methods.remove(method) && self.link.is_open() {
-            let payload = events::rpc_method(&self.session, method);
+            let payload = events::rpc_method(&self.name.id, method);
             // Without room the server keeps sending calls, which are refused.
             self.link
                 .emit("rpc-unregister", Some(Raw::trusted(&payload)))
@@ -415,7 +435,7 @@ impl Client {
         }
         let mut too_large = alloc::vec::Vec::new();
         for (local_id, content) in self.outbox.batch() {
-            let payload = events::message(&self.session, content, Some(local_id));
+            let payload = events::message(&self.name.id, content, Some(local_id));
             match self.link.emit("message", Some(Raw::trusted(&payload))) {
                 Ok(()) => {}
                 Err(EmitError::TooLong { .. }) => too_large.push(String::from(local_id)),
@@ -433,17 +453,31 @@ impl Client {
         self.cursor.handle_connected();
     }
 
-    /// Tells the server that the session ends, after everything else.
+    /// Tells the server that the session ends, after everything else. Of a machine the server
+    /// hears nothing more.
     pub(super) fn end_session(&mut self) {
         let sent_all = self.is_flushed();
         if let Some(ending) = &mut self.ending
             && !ending.sent
             && sent_all
-            && self.link.is_open()
         {
-            let payload = Raw::trusted(&ending.payload);
-            ending.sent = self.link.emit("session-end", Some(payload)).is_ok();
+            ending.sent = match &ending.payload {
+                Some(payload) => {
+                    let payload = Raw::trusted(payload);
+                    self.link.emit("session-end", Some(payload)).is_ok()
+                }
+                None => true,
+            };
         }
+    }
+
+    /// Whether the machine is to say that it is alive; then the next time is set.
+    pub(super) fn is_alive_due(&mut self, now: Instant) -> bool {
+        let due = self.alive.is_some_and(|due| now >= due);
+        if due {
+            self.alive = Some(now.after(self.limits.alive_interval()));
+        }
+        due
     }
 
     /// Whether everything was sent, or will not be.
@@ -452,10 +486,10 @@ impl Client {
             && self.usage.wanted.is_none()
             && self.title.is_none()
             && self.metadata.versioned.is_settled()
-            && self.agent_state.versioned.is_settled()
+            && self.state.versioned.is_settled()
     }
 
-    /// Whether the session has ended and the server was told.
+    /// Whether it has ended and the server was told.
     pub(super) fn is_finished(&self) -> bool {
         let told = self.ending.as_ref().is_some_and(|ending| ending.sent);
         told && self.link.queued() == 0

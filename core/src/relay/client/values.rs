@@ -1,15 +1,16 @@
-//! The two values of a session and their updates (relay.md §9.3, §9.7).
+//! The two values of a session or a machine and their updates (relay.md §9.3, §9.7).
 
-use super::Client;
 use super::event::{Change, Event, Merge, Target};
+use super::{Client, Kind};
 use crate::relay::cipher::{Cipher, Nonce};
-use crate::relay::events;
 use crate::relay::limits::Limits;
 use crate::relay::link::Asked;
 use crate::relay::plaintext::{Document, shape::Field};
 use crate::relay::raw::{Raw, Text};
-use crate::relay::update::VersionedValue;
-use crate::relay::versioned::{Answer, Attempt, Outcome, UpdateError, UpdateId, Value, Versioned};
+use crate::relay::update::{SessionRow, VersionedValue};
+use crate::relay::versioned::{
+    Answer, Attempt, Outcome, Rejection, UpdateError, UpdateId, Value, Versioned,
+};
 use crate::time::Instant;
 
 /// One value, and the attempt that waits for its acknowledgement.
@@ -68,16 +69,6 @@ pub(super) fn bounded(value: Value, limits: &Limits) -> Value {
             Value::Unreadable
         }
         Value::Document(_) | Value::Null | Value::Unreadable => value,
-    }
-}
-
-impl Target {
-    /// The event that writes it, and the member of its acknowledgement.
-    const fn names(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Metadata => ("update-metadata", "metadata"),
-            Self::AgentState => ("update-state", "agentState"),
-        }
     }
 }
 
@@ -166,19 +157,9 @@ impl Client {
             }
             None => None,
         };
-        let version = attempt.expected_version;
-        let payload = match (target, &sealed) {
-            (Target::AgentState, sealed) => {
-                events::update_state(&self.session, version, sealed.as_deref())
-            }
-            (Target::Metadata, Some(sealed)) => {
-                events::update_metadata(&self.session, version, sealed)
-            }
-            (Target::Metadata, None) => return None,
-        };
-        let (name, _) = target.names();
+        let (event, payload) = self.name.update(target, attempt, sealed.as_deref())?;
         let payload = Raw::trusted(&payload);
-        self.link.emit_with_ack(name, Some(payload), now).ok()
+        self.link.emit_with_ack(event, Some(payload), now).ok()
     }
 
     /// The next update whose turn it is, when there is room for it.
@@ -186,7 +167,7 @@ impl Client {
         if !self.link.is_open() || self.link.queued() > 0 || !self.link.has_room_for_ack() {
             return None;
         }
-        [Target::Metadata, Target::AgentState]
+        [Target::Metadata, Target::State]
             .into_iter()
             .find_map(|target| {
                 let attempt = self.slot_mut(target).versioned.next_attempt(now)?;
@@ -198,15 +179,20 @@ impl Client {
             })
     }
 
-    /// Whether an attempt waited for this acknowledgement.
-    pub(super) fn answer_attempt(&mut self, asked: Asked, argument: Option<Raw<'_>>) -> bool {
-        for target in [Target::Metadata, Target::AgentState] {
+    /// Whether an attempt waited for this acknowledgement; and the event, if it says that the
+    /// machine is gone.
+    pub(super) fn answer_attempt(
+        &mut self,
+        asked: Asked,
+        argument: Option<Raw<'_>>,
+    ) -> Option<Option<Event<'static>>> {
+        for target in [Target::Metadata, Target::State] {
             let slot = self.slot_mut(target);
             let Some((_, attempt)) = slot.asked.take_if(|(other, _)| *other == asked) else {
                 continue;
             };
-            let (_, member) = target.names();
-            let answer = argument.map_or(Answer::Error, |raw| {
+            let member = self.name.member(target);
+            let answer = argument.map_or(Answer::Error(Rejection::Other), |raw| {
                 Answer::parse(raw, member, &self.cipher)
             });
             let answer = match answer {
@@ -218,36 +204,37 @@ impl Client {
                     version,
                     value: bounded(value, &self.limits),
                 },
-                Answer::Error => Answer::Error,
+                Answer::Error(why) => Answer::Error(why),
             };
+            let lost = self.name.kind == Kind::Machine
+                && answer == Answer::Error(Rejection::MachineNotFound)
+                && !self.gone;
             self.slot_mut(target)
                 .versioned
                 .handle_answer(attempt, answer);
-            return true;
+            return Some(lost.then(|| self.lose()));
         }
-        false
+        None
     }
 
     /// The server tells of newer values.
     pub(super) fn take_values(
         &mut self,
         metadata: &Field<VersionedValue<'_>>,
-        agent_state: &Field<VersionedValue<'_>>,
+        state: &Field<VersionedValue<'_>>,
     ) -> Option<Event<'static>> {
         let (metadata, first) = self.metadata.take(metadata, &self.cipher, &self.limits);
-        let (agent_state, second) = self
-            .agent_state
-            .take(agent_state, &self.cipher, &self.limits);
-        (metadata || agent_state).then_some(Event::ValuesChanged {
+        let (state, second) = self.state.take(state, &self.cipher, &self.limits);
+        (metadata || state).then_some(Event::ValuesChanged {
             metadata,
-            agent_state,
+            state,
             unreadable: first || second,
         })
     }
 
     /// The next outcome of an update.
     pub(super) fn next_value_event(&mut self) -> Option<Event<'static>> {
-        for target in [Target::Metadata, Target::AgentState] {
+        for target in [Target::Metadata, Target::State] {
             let outcome = self.slot_mut(target).versioned.poll_outcome();
             if let Some((update, outcome)) = outcome {
                 if target == Target::Metadata && self.keeps_title(update, outcome) {
@@ -264,29 +251,29 @@ impl Client {
     }
 
     /// The session was read anew over HTTP.
-    pub fn handle_row(&mut self, row: &super::SessionRow<'_>) {
-        if !row.id.is(&self.session) {
+    pub fn handle_row(&mut self, row: &SessionRow<'_>) {
+        if !self.name.is(Kind::Session, &row.id) {
             return;
         }
         let open = |member| bounded(open_value(member, &self.cipher), &self.limits);
         let (metadata, state) = (open(&row.metadata), open(&row.agent_state));
         let slot = &mut self.metadata.versioned;
         slot.handle_fetched(row.metadata_version, metadata);
-        let slot = &mut self.agent_state.versioned;
+        let slot = &mut self.state.versioned;
         slot.handle_fetched(row.agent_state_version, state);
     }
 
     const fn slot(&self, target: Target) -> &Slot {
         match target {
             Target::Metadata => &self.metadata,
-            Target::AgentState => &self.agent_state,
+            Target::State => &self.state,
         }
     }
 
     const fn slot_mut(&mut self, target: Target) -> &mut Slot {
         match target {
             Target::Metadata => &mut self.metadata,
-            Target::AgentState => &mut self.agent_state,
+            Target::State => &mut self.state,
         }
     }
 }

@@ -96,7 +96,7 @@ fn every_wait_ends() {
     assert_eq!(outcomes(&mut versioned), []);
     versioned.handle_timeout(at(10));
     assert_eq!(outcomes(&mut versioned), [Outcome::TimedOut]);
-    versioned.handle_answer(attempt, Answer::Error);
+    versioned.handle_answer(attempt, Answer::Error(Rejection::Other));
     assert_eq!(outcomes(&mut versioned), []);
     // Without a connection too.
     versioned.handle_disconnected();
@@ -121,16 +121,19 @@ fn a_refusal_releases_the_next_and_a_disconnect_repeats() {
     versioned.request(at(0)).unwrap();
     versioned.request(at(0)).unwrap();
     let attempt = versioned.next_attempt(at(0)).unwrap();
-    versioned.handle_answer(attempt, Answer::Error);
+    versioned.handle_answer(attempt, Answer::Error(Rejection::Other));
     let attempt = versioned.next_attempt(at(0)).unwrap();
     versioned.handle_unsendable(attempt);
     versioned.handle_unsendable(attempt);
-    assert_eq!(outcomes(&mut versioned), [Outcome::Rejected; 2]);
+    assert_eq!(
+        outcomes(&mut versioned),
+        [Outcome::Rejected(Rejection::Other); 2]
+    );
     let attempt = versioned.next_attempt(at(0)).unwrap();
     versioned.handle_disconnected();
     assert_eq!(versioned.next_attempt(at(0)), None);
     versioned.handle_connected();
-    versioned.handle_answer(attempt, Answer::Error);
+    versioned.handle_answer(attempt, Answer::Error(Rejection::Other));
     assert_eq!(outcomes(&mut versioned), []);
     assert_eq!(
         versioned.next_attempt(at(0)).unwrap().update,
@@ -198,8 +201,19 @@ fn answers_are_read_or_are_errors() {
         r#"{"result":"success"}"#,
         r#"{"result":"success","version":-1}"#,
         r#"{"result":1,"version":1}"#,
+        r#"{"result":"error","message":1}"#,
+        r#"{"result":"error","message":"machine not found"}"#,
     ] {
-        assert_eq!(read(text), Answer::Error, "{text}");
+        assert_eq!(read(text), Answer::Error(Rejection::Other), "{text}");
+    }
+    for (words, why) in [
+        ("Machine not found", Rejection::MachineNotFound),
+        ("Invalid parameters", Rejection::InvalidParameters),
+    ] {
+        for version in ["", r#","version":7"#] {
+            let text = alloc::format!(r#"{{"result":"error","message":"{words}"{version}}}"#);
+            assert_eq!(read(&text), Answer::Error(why), "{text}");
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the caller, the server and the shell do.
 
-use hallway_core::relay::versioned::{Answer, Outcome, UpdateError, Value};
+use hallway_core::relay::versioned::{Answer, Outcome, Rejection, UpdateError, Value};
 
 use super::{
     ACK, BLIND, Down, EARLY, Flaw, GONE, Held, LOST, MOST_UPDATES, ONE, OUTCOMES, ROOM, Said,
@@ -124,7 +124,7 @@ impl VersionedModel {
                         value: value(version)?,
                         version: version.into(),
                     },
-                    Said::Error => Answer::Error,
+                    Said::Error => Answer::Error(Rejection::Other),
                 };
                 state.machine.handle_answer(attempt, answer);
             }

@@ -252,7 +252,7 @@ const fn failure(why: HttpFailure) -> &'static str {
 const fn value_name(target: Target) -> &'static str {
     match target {
         Target::Metadata => "metadata",
-        Target::AgentState => "contents of the agent state",
+        Target::State => "contents of the agent state",
     }
 }
 
@@ -286,7 +286,7 @@ fn with_raw(head: &Value, name: &str, raw: &str) -> String {
 const fn target_name(target: Target) -> &'static str {
     match target {
         Target::Metadata => "metadata",
-        Target::AgentState => "state",
+        Target::State => "state",
     }
 }
 

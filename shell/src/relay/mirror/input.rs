@@ -114,7 +114,7 @@ impl Input {
                 change: edit(raw, false)?,
             },
             "state" => Self::Change {
-                target: Target::AgentState,
+                target: Target::State,
                 change: edit(raw, true)?,
             },
             "alive" => Self::Alive {
@@ -230,7 +230,7 @@ mod tests {
         let Ok(Input::Change { change, target }) = Input::parse(line) else {
             panic!("it is a change");
         };
-        assert_eq!(target, Target::AgentState);
+        assert_eq!(target, Target::State);
         let before = Raw::parse(r#"{"b":1,"z":"\ud800"}"#).and_then(Document::parse);
         let Change::Write(after) = change.apply(before.as_ref()) else {
             panic!("it writes");

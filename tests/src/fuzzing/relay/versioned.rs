@@ -134,7 +134,8 @@ impl Desk {
         }
         document.set(&name, Raw::EMPTY_OBJECT);
         if source.once_in(5) {
-            self.answers.push_back((attempt, Answer::Error));
+            self.answers
+                .push_back((attempt, Answer::Error(Rejection::Other)));
             return;
         }
         let fits = attempt.expected_version == self.version;

@@ -19,7 +19,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use hallway_core::backoff::{Epoch, Policy};
 use hallway_core::relay::cipher::{Cipher, Nonce};
 use hallway_core::relay::client::{
-    Action, Change, Client, Event, Fetch, HttpFailure, Merge, Route, SendError, Session, Target,
+    Action, Change, Client, Event, Fetch, HttpFailure, Merge, Route, Scope, SendError, Target,
 };
 use hallway_core::relay::keys::DataKey;
 use hallway_core::relay::limits::Limits;
@@ -201,7 +201,7 @@ impl World {
             .max_updates(3);
         let limits = limits.build().expect("in range");
         let auth = Auth::session(&Token::parse("t").expect("short"), "S", None);
-        let session = Session::new(&row, cipher());
+        let session = Scope::session(&row, cipher());
         let mut client = Client::new(&limits, session, 0, auth, Policy::PERSISTENT, 1);
         client.register("echo").expect("room");
         Self {
@@ -259,7 +259,7 @@ impl World {
                 let target = if of_metadata {
                     Target::Metadata
                 } else {
-                    Target::AgentState
+                    Target::State
                 };
                 if let Ok(update) = self.client.request_update(target, self.now) {
                     let key = format!("ours{}", self.updates.len() + self.ended.len());

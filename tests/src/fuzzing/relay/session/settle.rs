@@ -92,7 +92,7 @@ impl World {
         for (target, key) in &self.applied {
             let sealed = match target {
                 Target::Metadata => &self.server.metadata.value,
-                Target::AgentState => &self.server.state.value,
+                Target::State => &self.server.state.value,
             };
             let plain = cipher().open_text(sealed.as_ref().expect("a value"));
             let plain = plain.expect("ours");
