@@ -73,7 +73,7 @@ pub(crate) async fn join_by(
         policy: Policy::FIXED,
         ..Upkeep::default()
     };
-    let mut relay = Relay::start(http, credentials.token, &row.id, joined, &upkeep).unwrap();
+    let mut relay = Relay::start(http, credentials.token, joined, &upkeep).unwrap();
     relay.client().listen();
     Joined {
         server,

@@ -117,8 +117,13 @@ async fn sessions_messages_and_machines_are_kept() {
                 (&*row.id, &*row.metadata, row.metadata_version),
                 ("m", "AAAA", 1)
             );
+            assert_eq!((row.daemon_state, row.daemon_state_version), (None, 0));
         }
-        assert_eq!(http.machines(&token).await.unwrap().len(), 1);
+        let machines = http.machines(&token).await.unwrap();
+        let machine = http.machine(&token, "m").await.unwrap();
+        assert_eq!(machines, [machine]);
+        let other = http.machine(&token, "n").await.unwrap_err();
+        assert_eq!(other.class(), Class::NotFound);
     }
 }
 

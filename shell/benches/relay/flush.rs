@@ -95,7 +95,7 @@ async fn join(server: &RelayServer) -> Result<(Relay, String, tempfile::TempDir)
         policy: Policy::PERSISTENT,
         ..Upkeep::default()
     };
-    let relay = Relay::start(http, credentials.token, &row.id, joined, &upkeep)?;
+    let relay = Relay::start(http, credentials.token, joined, &upkeep)?;
     Ok((relay, row.id, home))
 }
 

@@ -232,7 +232,7 @@ pub(crate) async fn read_ours(server: &Speaker) -> Result<f64> {
         .context("a row")?;
     let session = Scope::session(&row, cipher());
     let token = AccessToken::parse("t")?;
-    let mut relay = Relay::start(http, token, "S", session, &Upkeep::default())?;
+    let mut relay = Relay::start(http, token, session, &Upkeep::default())?;
     relay.client().listen();
     let connected = relay.next().await;
     ensure!(

@@ -3,6 +3,7 @@
 pub mod credentials;
 pub mod handlers;
 pub mod http;
+pub mod machine;
 pub mod mirror;
 pub mod session;
 pub mod transport;

@@ -36,7 +36,7 @@ pub enum SessionError {
         source: OpenError,
     },
     /// The system gave no entropy, or a key that cannot be boxed to.
-    #[error("no key for the session; {0}; pair anew if this stays")]
+    #[error("no key to seal with; {0}; pair anew if this stays")]
     Crypto(String),
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn secret() -> Result<Zeroizing<[u8; 32]>, SessionError> {
     Ok(bytes)
 }
 
-fn crypto(error: impl ToString) -> SessionError {
+pub(super) fn crypto(error: impl ToString) -> SessionError {
     SessionError::Crypto(error.to_string())
 }
 
@@ -78,7 +78,7 @@ pub async fn open(
     credentials: &Credentials,
     tag: &str,
     metadata: &str,
-) -> Result<(SessionRow, Session), SessionError> {
+) -> Result<(SessionRow, Scope), SessionError> {
     let server = http.server();
     let kept = match &credentials.keys {
         Keys::Legacy(_) => None,

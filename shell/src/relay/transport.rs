@@ -1,4 +1,4 @@
-//! One session of the relay over its socket and HTTP: moves facts and actions between the
+//! One session of the relay, or one machine, over its socket and HTTP: moves facts and actions between the
 //! core's client and the transports.
 //!
 //! [`Relay`] has no task of its own: whoever holds it polls [`Relay::next`], which is safe to
@@ -16,11 +16,10 @@ use std::time::Duration;
 
 use hallway_core::backoff::{Epoch, Policy};
 use hallway_core::relay::client::{
-    Action, Change, Client, Event, Fetch, Merge, Route, Scope, Target,
+    Action, Change, Client, Event, Fetch, Kind, Merge, Route, Scope, Target,
 };
 use hallway_core::relay::cursor::FetchId;
 use hallway_core::relay::limits::Limits;
-use hallway_core::relay::link::Auth;
 use hallway_core::relay::outbox::BatchId;
 use hallway_core::relay::plaintext::Document;
 use hallway_core::relay::raw::Raw;
@@ -43,8 +42,9 @@ pub use update::Update;
 
 /// Where the sockets are, below the base URL (relay.md §1).
 const TARGET: &str = "/v1/updates/?EIO=4&transport=websocket";
-/// What we call ourselves.
-const CLIENT: &str = concat!("cli-coding-session/hallway-", env!("CARGO_PKG_VERSION"));
+/// What we call ourselves, for a session and for a machine.
+const SESSION_CLIENT: &str = concat!("cli-coding-session/hallway-", env!("CARGO_PKG_VERSION"));
+const MACHINE_CLIENT: &str = concat!("cli-daemon/hallway-", env!("CARGO_PKG_VERSION"));
 /// The longest frame that is read: a message as long as the server takes one.
 const MAX_FRAME_BYTES: usize = 134_217_728;
 /// Timers stand still while the machine is suspended, so that the clock is looked at so often.
@@ -56,7 +56,7 @@ type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Answer = Result<String, HttpError>;
 type ChangeOf = Box<dyn FnMut(Option<&Document>) -> Change + Send>;
 
-/// How a session is kept up.
+/// How a session or a machine is kept up.
 #[derive(Clone, Copy, Debug)]
 pub struct Upkeep {
     /// Its bounds.
@@ -87,7 +87,7 @@ enum Transport {
     Open(Box<Link<Epoch>>),
 }
 
-/// A session that is kept up as long as it is polled.
+/// A session or a machine that is kept up as long as it is polled.
 pub struct Relay {
     client: Client,
     http: Http,
@@ -109,14 +109,16 @@ pub struct Relay {
 impl std::fmt::Debug for Relay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Relay")
-            .field("session", &self.client.id())
+            .field("kind", &self.client.kind())
+            .field("id", &self.client.id())
             .field("status", &self.client.status())
             .finish_non_exhaustive()
     }
 }
 
 impl Relay {
-    /// Starts to connect to the session of this id. To be polled under a tokio runtime with IO and time.
+    /// Starts to connect to a session or a machine. To be polled under a tokio runtime with IO
+    /// and time.
     ///
     /// # Errors
     ///
@@ -124,11 +126,14 @@ impl Relay {
     pub fn start(
         http: Http,
         token: AccessToken,
-        id: &str,
-        session: Session,
+        scope: Scope,
         upkeep: &Upkeep,
     ) -> Result<Self, TokenError> {
-        let auth = Auth::session(&Token::parse(token.expose())?, id, Some(CLIENT));
+        let client = match scope.kind() {
+            Kind::Session => SESSION_CLIENT,
+            Kind::Machine => MACHINE_CLIENT,
+        };
+        let auth = scope.auth(&Token::parse(token.expose())?, Some(client));
         let mut seed = [0; 8];
         if let Err(error) = entropy::fill(&mut seed) {
             info!(%error, "no entropy for the delays");
@@ -136,7 +141,7 @@ impl Relay {
         let seed = u64::from_ne_bytes(seed);
         let mut client = Client::new(
             &upkeep.limits,
-            session,
+            scope,
             upkeep.after,
             auth,
             upkeep.policy,
@@ -177,8 +182,7 @@ impl Relay {
         poll_fn(|context| self.poll_next(context)).await
     }
 
-    /// Ends the session: what waits is sent, the server is told, and [`Update::Closed`] follows,
-    /// all of it within the limits' `end_timeout`, if it is polled.
+    /// Ends it: what waits is sent, the server is told, and [`Update::Closed`] follows, all of it within the limits' `end_timeout`, if it is polled.
     pub fn end(&mut self) {
         self.client.end(clock::wall(), (self.clock)());
     }
@@ -369,6 +373,10 @@ impl Relay {
                 }
                 Action::Post(id) => self.posting = Some((id, self.post())),
                 Action::Fetch(fetch) => self.fetching = Some((fetch.id, self.fetch(fetch))),
+                Action::KeepAlive => {
+                    let told = self.client.machine_alive(clock::wall());
+                    debug!(?told, "alive");
+                }
                 Action::Merge(merge) => self.merge(merge, now),
                 _ => debug!("an action that is not known"),
             }

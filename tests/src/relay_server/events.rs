@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::State;
-use super::state::{Joined, Way};
+use super::state::{Joined, Room, Way};
 
 /// Whether a socket may join.
 ///
@@ -18,6 +18,8 @@ pub(super) fn admit(state: &State, auth: &Value) -> Result<(), String> {
         "Missing authentication token"
     } else if auth["clientType"] == "session-scoped" && !auth["sessionId"].is_string() {
         "Session ID required for session-scoped clients"
+    } else if auth["clientType"] == "machine-scoped" && !auth["machineId"].is_string() {
+        "Machine ID required for machine-scoped clients"
     } else if state.faults.no_tokens || !state.tokens.contains_key(token) {
         "Invalid authentication token"
     } else {
@@ -29,8 +31,16 @@ pub(super) fn admit(state: &State, auth: &Value) -> Result<(), String> {
 /// Lets a socket in, under a number.
 pub(super) fn enter(state: &mut State, way: Way, auth: &Value) -> u64 {
     state.joined += 1;
-    let session = auth["sessionId"].as_str().map(str::to_owned);
-    state.sockets.insert(state.joined, Joined { way, session });
+    let scope = |kind: &str, name: &str| {
+        let id = auth[name].as_str().filter(|_| auth["clientType"] == kind);
+        id.map(str::to_owned)
+    };
+    let joined = Joined {
+        way,
+        session: scope("session-scoped", "sessionId"),
+        machine: scope("machine-scoped", "machineId"),
+    };
+    state.sockets.insert(state.joined, joined);
     state.joined
 }
 
@@ -61,6 +71,12 @@ pub(super) fn event(state: &mut State, own: u64, name: &str, payload: &Value) ->
         }
         "update-metadata" => return write(state, &sid, payload, "metadata"),
         "update-state" => return write(state, &sid, payload, "agentState"),
+        "machine-alive" => {
+            let machine = state.machines.get_mut(payload["machineId"].as_str()?)?;
+            (machine.active, machine.alive) = (true, machine.alive + 1);
+        }
+        "machine-update-metadata" => return write_machine(state, payload, "metadata"),
+        "machine-update-state" => return write_machine(state, payload, "daemonState"),
         "rpc-register" => {
             let method = payload["method"].as_str()?.to_owned();
             if !state.faults.no_registrations {
@@ -107,6 +123,41 @@ fn write(state: &mut State, sid: &str, payload: &Value, name: &str) -> Option<Va
         session.agent_state = (new.clone(), version);
     }
     let body = json!({"t": "update-session", "id": sid, name: {"value": new, "version": version}});
-    state.update(sid, body, None);
+    state.update(Room::Session(sid), body, None);
+    Some(json!({"result": "success", "version": version, name: new}))
+}
+
+/// The same for a machine; what is refused is said.
+fn write_machine(state: &mut State, payload: &Value, name: &str) -> Option<Value> {
+    if state.faults.no_acks {
+        return None;
+    }
+    let id = payload["machineId"].as_str().unwrap_or_default();
+    let (Some(expected), Some(new)) = (payload["expectedVersion"].as_u64(), payload[name].as_str())
+    else {
+        return Some(json!({"result": "error", "message": "Invalid parameters"}));
+    };
+    let Some(machine) = state.machines.get_mut(id) else {
+        return Some(json!({"result": "error", "message": "Machine not found"}));
+    };
+    let of_metadata = name == "metadata";
+    let (value, version) = if of_metadata {
+        (Some(machine.metadata.0.clone()), machine.metadata.1)
+    } else {
+        machine.daemon_state.clone()
+    };
+    if expected != version {
+        return Some(json!({"result": "version-mismatch", "version": version, name: value}));
+    }
+    let version = version + 1;
+    if of_metadata {
+        machine.metadata = (new.to_owned(), version);
+    } else {
+        machine.daemon_state = (Some(new.to_owned()), version);
+        machine.active = true;
+    }
+    let told = json!({"value": new, "version": version});
+    let body = json!({"t": "update-machine", "machineId": id, name: told});
+    state.update(Room::Machine(id), body, None);
     Some(json!({"result": "success", "version": version, name: new}))
 }

@@ -1,5 +1,5 @@
 //! A relay server for tests, written from relay.md and not from the client: accounts, pairing,
-//! sessions, messages, versions, RPC routing, and faults on demand. It never sees a plaintext.
+//! sessions, machines, messages, versions, RPC routing, and faults on demand. It never sees a plaintext.
 //!
 //! Everything is in one [`State`] behind a lock, and there are two [`Front`]s to it.
 
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use state::Way;
 use tokio::runtime::Runtime;
 
-pub use state::{Faults, Message, Session, State};
+pub use state::{Faults, Machine, Message, Session, State};
 
 /// What speaks HTTP, WebSocket, Engine.IO and Socket.IO for the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

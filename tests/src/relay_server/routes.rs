@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{Value, json};
 
-use super::{Session, Shared, State};
+use super::{Machine, Session, Shared, State};
 
 /// A request.
 #[derive(Debug, Default)]
@@ -99,18 +99,31 @@ fn answer(state: &mut State, asked: &Asked) -> Answer {
             post(state, asked, id)
         }
         ("POST", ["v1", "machines"]) => {
-            let (id, metadata) = (text("id"), text("metadata"));
-            let metadata = state.machines.entry(id.clone()).or_insert(metadata);
-            let machine = json!({"id": id, "metadata": metadata, "metadataVersion": 1,
-                "active": true, "activeAt": 1});
-            (200, json!({"machine": machine}))
+            let (id, daemon_state) = (text("id"), asked.body["daemonState"].as_str());
+            let made = || Machine {
+                data_key: asked.body["dataEncryptionKey"].as_str().map(str::to_owned),
+                metadata: (text("metadata"), 1),
+                daemon_state: (
+                    daemon_state.map(str::to_owned),
+                    u64::from(daemon_state.is_some()),
+                ),
+                ..Machine::default()
+            };
+            state.machines.entry(id.clone()).or_insert_with(made);
+            (200, json!({"machine": state.machine_row(&id)}))
         }
         ("GET", ["v1", "machines"]) => {
-            let rows = state.machines.iter().map(|(id, metadata)| {
-                json!({"id": id, "metadata": metadata, "metadataVersion": 1, "active": true})
-            });
-            (200, rows.collect())
+            let ids = state.machines.keys();
+            (200, ids.filter_map(|id| state.machine_row(id)).collect())
         }
+        ("GET", ["v1", "machines", id]) => match state.machine_row(id) {
+            Some(row) => (200, json!({"machine": row})),
+            None => failure(404, "Machine not found"),
+        },
+        ("DELETE", ["v1", "machines", id]) => match state.delete_machine(id) {
+            true => (200, json!({"success": true})),
+            false => failure(404, "Machine not found"),
+        },
         (method, _) => {
             let message = format!("Route {method}:{} not found", asked.path);
             (

@@ -32,7 +32,7 @@ pub struct Faults {
     pub half_open: bool,
     /// Every socket is refused with these words.
     pub refuse_join: Option<String>,
-    /// The sockets are not told of messages.
+    /// The sockets are not told of messages, nor of what others write.
     pub silent: bool,
     /// Every acknowledgement is given twice.
     pub acks_twice: bool,
@@ -81,6 +81,21 @@ pub struct Session {
     pub alive: u64,
 }
 
+/// A machine.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    /// Its key, wrapped.
+    pub data_key: Option<String>,
+    /// The metadata and their version.
+    pub metadata: (String, u64),
+    /// The state of its daemon and its version.
+    pub daemon_state: (Option<String>, u64),
+    /// Whether it is alive.
+    pub active: bool,
+    /// How many signs of life came.
+    pub alive: u64,
+}
+
 /// How a socket is written to.
 #[derive(Debug)]
 pub(super) enum Way {
@@ -93,6 +108,26 @@ pub(super) enum Way {
 pub(super) struct Joined {
     pub(super) way: Way,
     pub(super) session: Option<String>,
+    pub(super) machine: Option<String>,
+}
+
+impl Joined {
+    /// Whether it hears of what concerns a session, or a machine.
+    fn is_of(&self, room: Room<'_>) -> bool {
+        match (room, &self.session, &self.machine) {
+            (Room::Session(id), Some(own), _) | (Room::Machine(id), None, Some(own)) => own == id,
+            (Room::Session(_), None, machine) => machine.is_none(),
+            (Room::Machine(_), session, None) => session.is_none(),
+            (Room::Machine(_), Some(_), Some(_)) => false,
+        }
+    }
+}
+
+/// Whom something concerns, besides the sockets of the whole account.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Room<'a> {
+    Session(&'a str),
+    Machine(&'a str),
 }
 
 /// Everything.
@@ -102,8 +137,8 @@ pub struct State {
     pub faults: Faults,
     /// The sessions by id.
     pub sessions: BTreeMap<String, Session>,
-    /// The machines by id: their metadata.
-    pub machines: BTreeMap<String, String>,
+    /// The machines by id.
+    pub machines: BTreeMap<String, Machine>,
     /// The reports of usage, as they came.
     pub usage: Vec<Value>,
     /// How many sockets have joined in all.
@@ -130,6 +165,22 @@ impl State {
         self.heard += &format!("{what} {body}\n");
     }
 
+    /// Writes the metadata of a machine as another client does, and tells the sockets.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such machine.
+    pub fn describe_machine(&mut self, id: &str, metadata: &str) {
+        let machine = self.machines.get_mut(id).expect("there is such a machine");
+        let version = machine.metadata.1 + 1;
+        machine.metadata = (metadata.to_owned(), version);
+        if !self.faults.silent {
+            let body = json!({"t": "update-machine", "machineId": id,
+                "metadata": {"value": metadata, "version": version}});
+            self.update(Room::Machine(id), body, None);
+        }
+    }
+
     /// How many sockets are joined.
     #[must_use]
     pub fn sockets(&self) -> usize {
@@ -146,6 +197,26 @@ impl State {
         assert_eq!(self.sessions.len(), 1, "there is one session");
         let (id, session) = self.sessions.iter().next().expect("one");
         (id, session)
+    }
+
+    pub(super) fn machine_row(&self, id: &str) -> Option<Value> {
+        let machine = self.machines.get(id)?;
+        Some(json!({
+            "id": id, "metadata": machine.metadata.0, "metadataVersion": machine.metadata.1,
+            "daemonState": machine.daemon_state.0, "daemonStateVersion": machine.daemon_state.1,
+            "dataEncryptionKey": machine.data_key, "active": machine.active,
+            "activeAt": 1, "createdAt": 1, "updatedAt": 1, "seq": 0,
+        }))
+    }
+
+    /// Deletes a machine, and tells its sockets.
+    pub fn delete_machine(&mut self, id: &str) -> bool {
+        let deleted = self.machines.remove(id).is_some();
+        if deleted {
+            let body = json!({"t": "delete-machine", "machineId": id});
+            self.update(Room::Machine(id), body, None);
+        }
+        deleted
     }
 
     pub(super) fn row(&self, id: &str) -> Option<Value> {
@@ -186,21 +257,20 @@ impl State {
         session.messages.push(message);
         let seq = session.seq;
         if !self.faults.silent {
-            self.update(id, body, sender);
+            self.update(Room::Session(id), body, sender);
         }
         Some((seq, true))
     }
 
-    /// Tells the sockets of a session, and of the account, but `sender`.
-    pub(super) fn update(&mut self, session: &str, body: Value, sender: Option<u64>) {
+    /// Tells the sockets of a session or a machine, and of the account, but `sender`.
+    pub(super) fn update(&mut self, room: Room<'_>, body: Value, sender: Option<u64>) {
         self.updates += 1;
         let payload = json!({
             "id": format!("{:012}", self.updates), "seq": self.updates, "body": body,
             "createdAt": 1,
         });
         for (number, socket) in &self.sockets {
-            let concerned = socket.session.as_deref().is_none_or(|own| own == session);
-            if concerned && Some(*number) != sender {
+            if socket.is_of(room) && Some(*number) != sender {
                 self.emit(socket, "update", &payload);
             }
         }

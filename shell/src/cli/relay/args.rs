@@ -78,6 +78,9 @@ pub(super) struct Mirror {
     /// The directory that methods are confined to; else the working directory
     #[arg(long, value_name = "DIR")]
     pub(super) directory: Option<PathBuf>,
+    /// Keep this machine's own entry at the relay, too: alive, and saying that hallway runs here
+    #[arg(long)]
+    pub(super) machine: bool,
     /// Deliver what the user says to this local session, too
     #[arg(long, value_name = "TARGET")]
     pub(super) deliver: Option<String>,

@@ -12,13 +12,14 @@ use tokio::time::Instant;
 
 use super::args;
 use super::render;
-use super::{metadata, set_up};
+use super::{about, metadata, set_up};
 use crate::cli::args::Global;
 use crate::cli::error::{Exit, Failed};
 use crate::cli::lines::Lines;
 use crate::cli::output::Output;
 use crate::cli::printer::print;
 use crate::cli::signals::Stop;
+use crate::cli::terminal::visible;
 use crate::entropy;
 use crate::home::Home;
 use crate::local::client::Client;
@@ -26,6 +27,7 @@ use crate::local::daemon::Daemon;
 use crate::paths::Environment;
 use crate::relay::credentials::HappyHome;
 use crate::relay::handlers::{HandlerLimits, Handlers, Method};
+use crate::relay::machine::Presence;
 use crate::relay::mirror::{Input, Mirror, Said};
 use crate::relay::session;
 use crate::relay::transport::{Relay, Update, Upkeep};
@@ -67,22 +69,29 @@ pub(super) async fn run(
         Some(tag) => tag.clone(),
         None => entropy::uuid().map_err(failed)?,
     };
-    let about = metadata(&files, &machine, &directory).to_string();
-    let (row, joined) = session::open(&http, &files, &credentials, &tag, &about).await?;
+    // What is wrong with it is said before there is a session.
+    let presence = if arguments.machine {
+        let upkeep = Upkeep::default();
+        let about = about(&files);
+        Some(Presence::start(http.clone(), &credentials, &machine, about, &upkeep).await?)
+    } else {
+        None
+    };
+    let described = metadata(&files, &machine, &directory).to_string();
+    let (row, joined) = session::open(&http, &files, &credentials, &tag, &described).await?;
     let server = http.server();
     let kept = Kept::open(files, &server, &row.id, arguments.after, row.seq)?;
     let upkeep = Upkeep {
         after: kept.last,
         ..Upkeep::default()
     };
-    let relay = Relay::start(http, credentials.token.clone(), &row.id, joined, &upkeep).map_err(
-        |error| {
+    let relay =
+        Relay::start(http, credentials.token.clone(), joined, &upkeep).map_err(|error| {
             Failed::new(
                 Exit::Failed,
                 format!("the token cannot be used; {error}; pair anew"),
             )
-        },
-    )?;
+        })?;
     let mirror = Mirror::new(relay, handlers, arguments.ask.clone()).map_err(|error| {
         Failed::new(
             Exit::Usage,
@@ -104,17 +113,23 @@ pub(super) async fn run(
                 .as_ref()
                 .map(|inbox| format!(", inbox {}", inbox.address()));
             let inbox = inbox.unwrap_or_default();
-            format!("session {} at {server}, tag {tag}{inbox}", row.id)
+            let machine = presence
+                .as_ref()
+                .map(|_| format!(", machine {}", visible(&machine)));
+            let machine = machine.unwrap_or_default();
+            format!("session {} at {server}, tag {tag}{inbox}{machine}", row.id)
         },
         || {
             json!({"event": "session", "id": row.id, "tag": tag, "server": server, "seq": row.seq,
-            "inbox": inbox.as_ref().map(Daemon::address)})
+            "inbox": inbox.as_ref().map(Daemon::address),
+            "machineId": presence.as_ref().map(|_| &machine)})
         },
     )?;
     let mut ends = Ends {
         mirror,
         inbox,
         local,
+        presence,
         kept,
         json: output.json,
         stopping: false,
@@ -123,6 +138,10 @@ pub(super) async fn run(
     ends.kept.keep();
     if code.is_err() {
         ends.wind_up(&mut stop).await;
+    }
+    let hurried = code.is_err() && ends.stopping;
+    if let Some(presence) = ends.presence.take() {
+        finish(presence, ends.json, hurried, &mut stop).await;
     }
     if let Some(inbox) = ends.inbox {
         inbox.stop().await;
@@ -136,6 +155,8 @@ struct Ends {
     mirror: Mirror,
     inbox: Option<Daemon>,
     local: Option<Local>,
+    /// The machine's own entry.
+    presence: Option<Presence>,
     kept: Kept,
     json: bool,
     /// A signal has come.
@@ -245,6 +266,13 @@ impl Ends {
                     None => std::future::pending().await,
                 }
             };
+            let presence = self.presence.as_mut();
+            let of_machine = async {
+                match presence {
+                    Some(presence) => presence.next().await,
+                    None => std::future::pending().await,
+                }
+            };
             let due = self.kept.due;
             let keep = async {
                 match due {
@@ -269,6 +297,14 @@ impl Ends {
                 },
                 Some(entry) = entry => self.pass_on(&entry).await?,
                 () = keep => self.kept.keep(),
+                update = of_machine => match update {
+                    Some(update) => tell_machine(&update, self.json).await?,
+                    None => {
+                        if let Some(presence) = self.presence.take() {
+                            presence.leave().await;
+                        }
+                    }
+                },
                 Some(failure) = failure => self.say("undelivered", &failure).await?,
                 () = stop.wait() => {
                     if self.stopping {
@@ -278,6 +314,9 @@ impl Ends {
                     }
                     self.stopping = true;
                     self.mirror.end();
+                    if let Some(presence) = &mut self.presence {
+                        presence.end();
+                    }
                 }
             }
         }
@@ -350,6 +389,37 @@ impl Ends {
         };
         print(format!("{line}\n").as_bytes()).await
     }
+}
+
+async fn tell_machine(update: &Update, json: bool) -> Result<(), Failed> {
+    let line = if json {
+        render::machine_value(update)
+    } else {
+        render::machine_text(update)
+    };
+    match line {
+        Some(line) => print(format!("{line}\n").as_bytes()).await,
+        None => Ok(()),
+    }
+}
+
+/// Ends the machine's own entry after the session, whether that can be shown or not, unless it
+/// is interrupted.
+async fn finish(mut presence: Presence, json: bool, hurried: bool, stop: &mut Stop) {
+    if !hurried {
+        presence.end();
+        let told = async {
+            let mut shown = true;
+            while let Some(update) = presence.next().await {
+                shown = shown && tell_machine(&update, json).await.is_ok();
+            }
+        };
+        tokio::select! {
+            () = told => {}
+            () = stop.wait() => {}
+        }
+    }
+    presence.leave().await;
 }
 
 /// How a session that has ended ends the command.

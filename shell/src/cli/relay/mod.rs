@@ -19,6 +19,7 @@ use crate::dir::DirError;
 use crate::paths::Environment;
 use crate::relay::credentials::{CredentialsError, HappyHome, SettingsError};
 use crate::relay::http::{Class, DEFAULT_SERVER, Http, HttpError, Patience, ServerError};
+use crate::relay::machine::{About, MachineError};
 use crate::relay::session::SessionError;
 
 pub(super) async fn run(
@@ -53,26 +54,50 @@ fn set_up(server: &Server) -> Result<(HappyHome, Http), Failed> {
     Ok((home, http))
 }
 
-/// The metadata of a session or a machine that is made here.
-fn metadata(home: &HappyHome, machine: &str, directory: &std::path::Path) -> serde_json::Value {
-    let environment = Environment::from_process();
-    let text = |path: Option<PathBuf>| path.map(|path| path.to_string_lossy().into_owned());
-    let own = text(
-        std::env::current_exe()
-            .ok()
-            .and_then(|exe| Some(exe.parent()?.to_owned())),
-    );
+/// What a machine says of itself, as far as it is known.
+fn about(home: &HappyHome) -> About {
+    let lossy = |path: PathBuf| path.to_string_lossy().into_owned();
+    let library = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.to_owned()));
+    let own = Environment::from_process().home.map(PathBuf::from);
     let name = rustix::system::uname()
         .nodename()
         .to_string_lossy()
         .into_owned();
+    let facts = [
+        ("host", Some(name)),
+        ("platform", Some(std::env::consts::OS.to_owned())),
+        (
+            "happyCliVersion",
+            Some(concat!("hallway-", env!("CARGO_PKG_VERSION")).to_owned()),
+        ),
+        ("homeDir", own.map(lossy)),
+        ("happyHomeDir", Some(lossy(home.path().to_owned()))),
+        ("happyLibDir", library.map(lossy)),
+    ];
+    let known = facts.into_iter();
+    known
+        .filter_map(|(name, text)| Some((name, text?)))
+        .collect()
+}
+
+/// The metadata of a session that is made here.
+fn metadata(home: &HappyHome, machine: &str, directory: &std::path::Path) -> serde_json::Value {
+    let about = about(home);
+    let of = |name| {
+        about
+            .iter()
+            .find(|(own, _)| *own == name)
+            .map(|(_, text)| text)
+    };
     serde_json::json!({
         "path": directory.to_string_lossy(),
-        "host": name,
-        "homeDir": text(environment.home.map(PathBuf::from)),
-        "happyHomeDir": home.path().to_string_lossy(),
-        "happyLibDir": own,
-        "happyToolsDir": own,
+        "host": of("host"),
+        "homeDir": of("homeDir"),
+        "happyHomeDir": of("happyHomeDir"),
+        "happyLibDir": of("happyLibDir"),
+        "happyToolsDir": of("happyLibDir"),
         "version": env!("CARGO_PKG_VERSION"),
         "os": std::env::consts::OS,
         "machineId": machine,
@@ -133,6 +158,17 @@ impl From<HttpError> for Failed {
             (_, Class::NoRoute | Class::TooLarge | Class::Final) => Exit::Failed,
         };
         Self::new(exit, format!("the relay: {error}"))
+    }
+}
+
+impl From<MachineError> for Failed {
+    fn from(error: MachineError) -> Self {
+        match error {
+            MachineError::Entry(error) => error.into(),
+            error @ (MachineError::Token(_) | MachineError::Update(_)) => {
+                Self::new(Exit::Failed, error.to_string())
+            }
+        }
     }
 }
 

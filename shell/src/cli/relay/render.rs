@@ -1,8 +1,8 @@
 //! What happens to a mirrored session, for people and for programs.
 
-use hallway_core::relay::client::{HttpFailure, Message, Target};
+use hallway_core::relay::client::{HttpFailure, Kind, Message, Target};
 use hallway_core::relay::plaintext::SessionMessage;
-use hallway_core::relay::versioned::Outcome;
+use hallway_core::relay::versioned::{Outcome, Rejection};
 use serde_json::{Value, json};
 
 use crate::cli::terminal::{block, visible};
@@ -61,6 +61,29 @@ pub(super) fn value(said: &Said) -> String {
     }
 }
 
+/// One line of JSON for what happens to the machine's own entry, or none.
+pub(super) fn machine_value(update: &Update) -> Option<String> {
+    let mut line = plain(update);
+    let members = line.as_object_mut()?;
+    let what = match members.remove("event")?.as_str()? {
+        "sessionGone" => "gone".to_owned(),
+        what => what.to_owned(),
+    };
+    // These are about messages and methods, which it has not.
+    for name in ["unsent", "staleOwner"] {
+        members.remove(name);
+    }
+    members.insert("event".to_owned(), "machine".into());
+    members.insert("update".to_owned(), what.into());
+    Some(line.to_string())
+}
+
+/// The same as a line for people.
+pub(super) fn machine_text(update: &Update) -> Option<String> {
+    let words = words(update, Kind::Machine);
+    (!words.is_empty()).then(|| format!("machine: {}", visible(&words)))
+}
+
 fn plain(update: &Update) -> Value {
     match update {
         Update::Connected { stale_owner } => {
@@ -100,12 +123,13 @@ fn plain(update: &Update) -> Value {
         Update::Updated {
             target, outcome, ..
         } => json!({"event": "updated", "value": target_name(*target),
-            "outcome": outcome_name(*outcome), "version": version(*outcome)}),
+            "outcome": outcome_name(*outcome), "version": version(*outcome),
+            "why": reason(*outcome)}),
         Update::ValuesChanged {
             metadata,
-            agent_state,
+            state,
             unreadable,
-        } => json!({"event": "valuesChanged", "metadata": metadata, "state": agent_state,
+        } => json!({"event": "valuesChanged", "metadata": metadata, "state": state,
             "unreadable": unreadable}),
         Update::RpcRegistered { method } => json!({"event": "registered", "method": method}),
         Update::RpcUnconfirmed { method } => json!({"event": "unconfirmed", "method": method}),
@@ -145,14 +169,16 @@ pub(super) fn text(said: &Said) -> String {
             let text = visible(message.plaintext.raw().as_str());
             format!("{} another client, untrusted: {text}", message.seq)
         }
-        Said::Update(update) => visible(&words(update)),
+        Said::Update(update) => visible(&words(update, Kind::Session)),
     }
 }
 
-fn words(update: &Update) -> String {
+fn words(update: &Update, kind: Kind) -> String {
     match update {
-        Update::Connected { stale_owner: false } => "connected".to_owned(),
-        Update::Connected { stale_owner: true } => {
+        Update::Connected { stale_owner } if !stale_owner || kind == Kind::Machine => {
+            "connected".to_owned()
+        }
+        Update::Connected { .. } => {
             "connected; for up to a minute calls may go to the connection before".to_owned()
         }
         Update::Reconnecting {
@@ -175,11 +201,12 @@ fn words(update: &Update) -> String {
         } => {
             let said = said.as_ref().map(|said| format!(", which says {said:?}"));
             let said = said.unwrap_or_default();
-            let unsent = match unsent {
-                0 => "everything was sent".to_owned(),
-                count => format!("{count} messages were not sent"),
+            let unsent = match (unsent, kind) {
+                (_, Kind::Machine) => String::new(),
+                (0, Kind::Session) => "; everything was sent".to_owned(),
+                (count, Kind::Session) => format!("; {count} messages were not sent"),
             };
-            format!("ended: {reason}{said}; {unsent}")
+            format!("ended: {reason}{said}{unsent}")
         }
         Update::Unreadable { seq, why } => format!("{seq} cannot be read: {why}"),
         Update::Withheld(withheld) => {
@@ -196,22 +223,25 @@ fn words(update: &Update) -> String {
         Update::Updated {
             target, outcome, ..
         } => match version(*outcome) {
-            Some(version) => format!("the {} are at version {version}", value_name(*target)),
+            Some(version) => {
+                format!("the {} are at version {version}", value_name(*target, kind))
+            }
             None => format!(
                 "the {} were not changed: {}",
-                value_name(*target),
+                value_name(*target, kind),
                 outcome_words(*outcome)
             ),
         },
         Update::ValuesChanged {
             metadata,
-            agent_state,
+            state,
             unreadable,
         } => {
-            let changed = match (metadata, agent_state) {
-                (true, true) => "metadata and the agent state have",
-                (false, true) => "agent state has",
-                (true | false, false) => "metadata have",
+            let owner = state_owner(kind);
+            let changed = match (metadata, state) {
+                (true, true) => format!("metadata and the {owner} state have"),
+                (false, true) => format!("{owner} state has"),
+                (true | false, false) => "metadata have".to_owned(),
             };
             let unreadable = if *unreadable {
                 ", and cannot be read"
@@ -229,7 +259,10 @@ fn words(update: &Update) -> String {
             let said = said.as_deref().unwrap_or("no reason");
             format!("the server refused a method, which says {said:?}")
         }
-        Update::SessionGone => "the session was deleted".to_owned(),
+        Update::SessionGone => match kind {
+            Kind::Session => "the session was deleted".to_owned(),
+            Kind::Machine => "it was deleted, and is not kept alive any more".to_owned(),
+        },
         // These are told otherwise.
         Update::UserMessage(_)
         | Update::Message(_)
@@ -249,21 +282,31 @@ const fn failure(why: HttpFailure) -> &'static str {
     }
 }
 
-const fn value_name(target: Target) -> &'static str {
-    match target {
-        Target::Metadata => "metadata",
-        Target::State => "contents of the agent state",
+const fn value_name(target: Target, kind: Kind) -> &'static str {
+    match (target, kind) {
+        (Target::Metadata, _) => "metadata",
+        (Target::State, Kind::Session) => "contents of the agent state",
+        (Target::State, Kind::Machine) => "contents of the daemon's state",
+    }
+}
+
+const fn state_owner(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Session => "agent",
+        Kind::Machine => "daemon's",
     }
 }
 
 const fn outcome_words(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Conflict => "others were faster each time",
-        Outcome::Rejected => "the server refused",
+        Outcome::Rejected(Rejection::MachineNotFound) => "the server has no such machine",
+        Outcome::Rejected(Rejection::InvalidParameters) => "the server takes no such value",
+        Outcome::Rejected(_) => "the server refused",
         Outcome::TimedOut => "there was no answer in time",
         Outcome::Unreadable => "what is there cannot be read, and is not written over",
-        Outcome::SessionGone => "the session is gone",
-        Outcome::Applied(_) | Outcome::Closed | _ => "the session has ended",
+        Outcome::SessionGone => "it is gone",
+        Outcome::Applied(_) | Outcome::Closed | _ => "it has ended",
     }
 }
 
@@ -294,12 +337,24 @@ const fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Applied(_) => "applied",
         Outcome::Conflict => "conflict",
-        Outcome::Rejected => "rejected",
+        Outcome::Rejected(_) => "rejected",
         Outcome::TimedOut => "timedOut",
         Outcome::Unreadable => "unreadable",
         Outcome::SessionGone => "sessionGone",
         Outcome::Closed => "closed",
         _ => "unknown",
+    }
+}
+
+/// What the server says to an update that it refuses.
+const fn reason(outcome: Outcome) -> Option<&'static str> {
+    let Outcome::Rejected(why) = outcome else {
+        return None;
+    };
+    match why {
+        Rejection::MachineNotFound => Some("machineNotFound"),
+        Rejection::InvalidParameters => Some("invalidParameters"),
+        Rejection::Other | _ => None,
     }
 }
 

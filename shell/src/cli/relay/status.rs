@@ -1,4 +1,4 @@
-//! `hallway relay status`: who we are to which server, and the sessions that it has.
+//! `hallway relay status`: who we are to which server, and what it has: this machine, the sessions.
 
 use std::process::ExitCode;
 
@@ -11,13 +11,25 @@ use crate::cli::error::{Exit, Failed};
 use crate::cli::output::Output;
 use crate::cli::terminal::visible;
 use crate::relay::credentials::Keys;
-use crate::relay::http::{SessionRow, account_name};
+use crate::relay::http::{Class, MachineRow, SessionRow, account_name};
+use crate::relay::machine;
 use crate::relay::session::cipher;
 
 pub(super) async fn run(arguments: &Status, output: &Output) -> Result<ExitCode, Failed> {
     let (home, http) = set_up(&arguments.server)?;
     let credentials = home.credentials()?;
     let machine = home.settings()?.machine_id;
+    let entry = match &machine {
+        Some(id) => match http.machine(&credentials.token, id).await {
+            Ok(row) => Some(row),
+            Err(error) if matches!(error.class(), Class::NotFound | Class::NoRoute) => None,
+            Err(error) => return Err(error.into()),
+        },
+        None => None,
+    };
+    let daemon = entry
+        .as_ref()
+        .and_then(|row| status_of(&credentials.keys, row));
     let sessions = http.sessions(&credentials.token).await?;
     let account = match &credentials.keys {
         Keys::Legacy(secret) => Some(account_name(secret)),
@@ -29,16 +41,25 @@ pub(super) async fn run(arguments: &Status, output: &Output) -> Result<ExitCode,
         || {
             let account = account.as_deref().unwrap_or("(its name is not known here)");
             let machine = machine.as_deref().unwrap_or("(none)");
+            let alive = match &entry {
+                None => "not at the relay",
+                Some(row) if row.active => "active",
+                Some(_) => "inactive",
+            };
+            let daemon = daemon.as_ref().map(|status| format!(", its daemon {status}"));
             format!(
-                "server {}\naccount {account} ({variant})\nmachine {}\nsessions {}, {active} active",
+                "server {}\naccount {account} ({variant})\nmachine {}, {alive}{}\nsessions {}, {active} active",
                 http.server(),
                 visible(machine),
+                visible(&daemon.unwrap_or_default()),
                 sessions.len()
             )
         },
         || {
             json!({"event": "status", "server": http.server(), "account": account,
-                "variant": variant, "machineId": machine, "sessions": sessions.len(),
+                "variant": variant, "machineId": machine,
+                "machineActive": entry.as_ref().map(|row| row.active), "daemon": daemon,
+                "sessions": sessions.len(),
                 "active": active})
         },
     )?;
@@ -73,6 +94,13 @@ pub(super) async fn run(arguments: &Status, output: &Output) -> Result<ExitCode,
         )?;
     }
     Ok(Exit::Done.into())
+}
+
+/// What the daemon of a machine says of itself, if that can be read here.
+fn status_of(keys: &Keys, row: &MachineRow) -> Option<String> {
+    let state = machine::state(keys, row)?;
+    let status = state.raw().get("status")?.text()?;
+    Some(status.to_lossy().into_owned())
 }
 
 /// The metadata of a session, if they can be read here.

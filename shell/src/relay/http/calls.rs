@@ -242,6 +242,18 @@ impl Http {
         row.ok_or(HttpError::Nonsense("machine"))
     }
 
+    /// The machine of this id.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError`]
+    pub async fn machine(&self, token: &AccessToken, id: &str) -> Result<MachineRow, HttpError> {
+        let path = format!("/v1/machines/{}", encoded(id));
+        let answer = self.get(&path, Some(token)).await?;
+        let row = Raw::parse(&answer).and_then(|raw| MachineRow::read(raw.get("machine")?));
+        row.ok_or(HttpError::Nonsense("machine"))
+    }
+
     /// The machines of the account.
     ///
     /// # Errors

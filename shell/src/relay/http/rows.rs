@@ -96,22 +96,46 @@ pub struct MachineRow {
     pub metadata: String,
     /// The version of that.
     pub metadata_version: u64,
+    /// The state of its daemon, sealed; none when there is none.
+    pub daemon_state: Option<String>,
+    /// The version of that.
+    pub daemon_state_version: u64,
     /// Whether somebody keeps it alive.
     pub active: bool,
     /// When it last was, in milliseconds since 1970.
     pub active_at: u64,
+    /// All of it, as the server wrote it.
+    pub raw: String,
 }
 
 impl MachineRow {
     pub(super) fn read(raw: Raw<'_>) -> Option<Self> {
-        let [id, metadata, version, active, active_at] =
-            raw.pick(["id", "metadata", "metadataVersion", "active", "activeAt"])?;
+        let [
+            id,
+            metadata,
+            version,
+            state,
+            state_version,
+            active,
+            active_at,
+        ] = raw.pick([
+            "id",
+            "metadata",
+            "metadataVersion",
+            "daemonState",
+            "daemonStateVersion",
+            "active",
+            "activeAt",
+        ])?;
         Some(Self {
             id: string(id)?,
             metadata: string(metadata)?,
             metadata_version: version?.unsigned()?,
+            daemon_state: string(state),
+            daemon_state_version: state_version?.unsigned()?,
             active: active.and_then(Raw::boolean).unwrap_or_default(),
             active_at: active_at.and_then(Raw::unsigned).unwrap_or_default(),
+            raw: raw.as_str().to_owned(),
         })
     }
 }

@@ -109,12 +109,12 @@ async fn a_request_is_what_the_server_expects() {
 
 /// Covers: R3.11
 #[tokio::test]
-async fn machines_are_registered_and_listed() {
+async fn machines_are_registered_listed_and_looked_up() {
     let row = r#"{"id":"m1","metadata":"bQ==","metadataVersion":1,"daemonState":null,"daemonStateVersion":0,"active":true,"activeAt":5}"#;
     let list = format!("[{row},{{}}]");
     let made = format!(r#"{{"machine":{row}}}"#);
     let wrapped = format!(r#"{{"machines":[{row}]}}"#);
-    let answers = [&*made, &list, &wrapped, "{}"].map(|body| answer(200, body));
+    let answers = [&*made, &list, &wrapped, "{}", &made, row].map(|body| answer(200, body));
     let Script { http, asked } = script(answers.into(), QUICK).await;
     let machine = Machine {
         id: "m\"1",
@@ -125,8 +125,11 @@ async fn machines_are_registered_and_listed() {
         id: "m1".to_owned(),
         metadata: "bQ==".to_owned(),
         metadata_version: 1,
+        daemon_state: None,
+        daemon_state_version: 0,
         active: true,
         active_at: 5,
+        raw: row.to_owned(),
     };
     let given = http.register_machine(&token(), &machine).await.unwrap();
     assert_eq!(given, expected);
@@ -136,7 +139,11 @@ async fn machines_are_registered_and_listed() {
     }
     let nonsense = http.machines(&token()).await.unwrap_err();
     assert_eq!(nonsense, HttpError::Nonsense("machines"));
+    assert_eq!(http.machine(&token(), "m/1").await.unwrap(), expected);
+    let nonsense = http.machine(&token(), "m1").await.unwrap_err();
+    assert_eq!(nonsense, HttpError::Nonsense("machine"));
     let asked = asked.await.unwrap();
+    assert!(asked[4].starts_with("GET /base/v1/machines/m%2F1 HTTP/1.1\r\n"));
     assert!(asked[0].starts_with("POST /base/v1/machines HTTP/1.1\r\n"));
     assert!(asked[0].ends_with(
         "\r\n\r\n{\"id\":\"m\\\"1\",\"metadata\":\"bQ==\",\"dataEncryptionKey\":\"a2V5\"}"

@@ -1,4 +1,4 @@
-//! What has happened to a session, without a borrow.
+//! What has happened to a session or a machine, without a borrow.
 
 use std::time::Duration;
 
@@ -88,8 +88,8 @@ pub enum Update {
     ValuesChanged {
         /// Whether the metadata are newer.
         metadata: bool,
-        /// Whether the agent state is newer.
-        agent_state: bool,
+        /// Whether the state of the agent or of the daemon is newer.
+        state: bool,
         /// Whether one of them cannot be read.
         unreadable: bool,
     },
@@ -133,7 +133,7 @@ pub enum Update {
         /// What it says.
         said: Option<String>,
     },
-    /// The session was deleted.
+    /// The session, or the machine, was deleted.
     SessionGone,
 }
 
@@ -188,11 +188,11 @@ impl Update {
             },
             Event::ValuesChanged {
                 metadata,
-                agent_state,
+                state,
                 unreadable,
             } => Self::ValuesChanged {
                 metadata,
-                agent_state,
+                state,
                 unreadable,
             },
             Event::UsageNotReported => Self::UsageNotReported,

@@ -6,7 +6,9 @@ use hallway_core::Instant;
 use hallway_core::relay::limits::Limits;
 use hallway_core::relay::plaintext::Document;
 use hallway_core::relay::raw::Raw;
-use hallway_core::relay::versioned::{Answer, Attempt, Outcome, UpdateId, Value, Versioned};
+use hallway_core::relay::versioned::{
+    Answer, Attempt, Outcome, Rejection, UpdateId, Value, Versioned,
+};
 
 use crate::model::source::Source;
 
