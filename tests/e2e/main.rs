@@ -31,6 +31,8 @@ mod relay_faults;
 mod relay_handlers;
 #[cfg(feature = "relay")]
 mod relay_http;
+#[cfg(feature = "relay")]
+mod relay_machine;
 mod run;
 mod section5_daemon;
 mod section5_files;

@@ -73,6 +73,25 @@ fn s12_bytes_are_signs_of_life() {
     assert_eq!(driven.client.poll_timeout(), Some(due.after(SECOND)));
 }
 
+/// A way that is lost without a word takes what is written to it: that is no sign of life.
+/// Covers: R9.12a
+#[test]
+fn what_nobody_answers_puts_off_nothing() {
+    let mut driven = Driven::open();
+    let began = driven.now;
+    let cause = loop {
+        driven.later(2 * SECOND);
+        if let Some(event) = driven.client.handle_timeout(driven.now) {
+            break cause(Some(event));
+        }
+        let alive = driven.client.keep_alive(false, "local", wall());
+        assert_eq!(alive, Ok(()));
+        driven.frames();
+    };
+    assert_eq!(cause, Cause::NoAnswer);
+    assert!(driven.now.since(began) <= 16 * SECOND);
+}
+
 #[test]
 fn a_fetch_waits_as_long_as_the_server_says_and_no_late_answer_counts() {
     let mut driven = Driven::open();

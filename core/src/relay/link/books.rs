@@ -64,6 +64,11 @@ impl Frames {
         self.frames.iter().any(volatile)
     }
 
+    pub(super) fn has_probe(&self) -> bool {
+        let probe = |frame: &Frame| matches!(frame, Frame::Probe(_));
+        self.frames.iter().any(probe)
+    }
+
     pub(super) fn front(&self) -> Option<&Frame> {
         self.frames.front()
     }

@@ -278,9 +278,8 @@ impl Link {
         }
     }
 
-    /// Bytes came over the transport of `epoch`, or left for it. A long frame on a slow link
-    /// holds back the acknowledgement behind it, so that its bytes count, too. Changes
-    /// [`Link::poll_timeout`].
+    /// Bytes came over the transport of `epoch`. A long frame on a slow link holds back the
+    /// acknowledgement behind it, so that its bytes count, too. Changes [`Link::poll_timeout`].
     pub fn handle_bytes(&mut self, epoch: Epoch, now: Instant) {
         let span = self.limits.probe_timeout();
         if let State::Open {
@@ -426,11 +425,17 @@ impl Link {
         })
     }
 
-    /// The frame of [`Link::poll_transmit`] was written to the transport of `epoch`.
+    /// The frame of [`Link::poll_transmit`] was written to the transport of `epoch`. What was
+    /// ahead of our `ping` has held that back. Changes [`Link::poll_timeout`].
     pub fn handle_transmitted(&mut self, epoch: Epoch, now: Instant) {
         if self.has_transport(epoch) {
+            // What goes out behind it says nothing: signs of life would put off for a minute
+            // what the `ping` is to find in seconds.
+            let holds_back = self.frames.has_probe();
             self.frames.pop();
-            self.handle_bytes(epoch, now);
+            if holds_back {
+                self.handle_bytes(epoch, now);
+            }
         }
     }
 
