@@ -1,5 +1,5 @@
-//! The relay's server, as its contract has it (relay.md §1 to §3): one session, its sockets and
-//! its routes. It is written from the contract, and shares no code with the client.
+//! The relay's server, as its contract has it (relay.md §1 to §3): one session, or one machine, its
+//! sockets and its routes. It is written from the contract, and shares no code with the client.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,8 @@ pub(crate) struct Versioned {
 /// The server.
 #[derive(Debug, Default)]
 pub(crate) struct Server {
+    /// It has a machine, and no session.
+    pub(crate) machine: bool,
     /// It knows no durable route.
     pub(crate) old: bool,
     /// It says that metadata are written, and writes nothing: a deliberate fault.
@@ -66,7 +68,12 @@ impl Server {
     pub(crate) fn frame(&mut self, socket: u64, frame: &str) -> Out {
         if let Some(auth) = frame.strip_prefix("40") {
             let auth: Value = serde_json::from_str(auth).expect("an object");
-            assert_eq!(auth["sessionId"], "S");
+            let member = if self.machine {
+                "machineId"
+            } else {
+                "sessionId"
+            };
+            assert_eq!(auth[member], "S");
             self.joined.insert(socket, BTreeSet::new());
             return vec![(socket, r#"40{"sid":"s"}"#.into())];
         }
@@ -101,6 +108,17 @@ impl Server {
         let none = Out::new();
         match name {
             "ping" => (none, Some(json!({}))),
+            "machine-update-metadata" if self.machine => self.update(data, "metadata"),
+            "machine-update-state" if self.machine => self.update(data, "daemonState"),
+            "machine-alive" if self.machine => (none, None),
+            "rpc-register" => {
+                let method = data["method"].as_str().expect("a text");
+                let methods = self.joined.get_mut(&socket).expect("joined");
+                methods.insert(method.to_owned());
+                let told = json!(["rpc-registered", {"method": method}]);
+                (vec![(socket, format!("42{told}"))], None)
+            }
+            other if self.machine => panic!("the event {other} of a machine"),
             "message" => {
                 let id = data["localId"].as_str().map(str::to_owned);
                 self.store(id, data["message"].as_str().expect("a text"));
@@ -111,13 +129,6 @@ impl Server {
             "usage-report" => {
                 self.usage = Some(data.clone());
                 (none, Some(json!({"success": true})))
-            }
-            "rpc-register" => {
-                let method = data["method"].as_str().expect("a text");
-                let methods = self.joined.get_mut(&socket).expect("joined");
-                methods.insert(method.to_owned());
-                let told = json!(["rpc-registered", {"method": method}]);
-                (vec![(socket, format!("42{told}"))], None)
             }
             "session-end" => {
                 self.ended = true;
@@ -133,6 +144,8 @@ impl Server {
             "metadata" => &mut self.metadata,
             _ => &mut self.state,
         };
+        let id = if self.machine { "machineId" } else { "sid" };
+        assert_eq!(data[id], "S");
         let success = data["expectedVersion"] == slot.version;
         if success {
             slot.version += 1;
@@ -161,7 +174,11 @@ impl Server {
             _ => &self.state,
         };
         let value = json!({"value": slot.value, "version": slot.version});
-        self.tell(&json!({"t": "update-session", "id": "S", member: value}))
+        self.tell(&if self.machine {
+            json!({"t": "update-machine", "machineId": "S", member: value})
+        } else {
+            json!({"t": "update-session", "id": "S", member: value})
+        })
     }
 
     fn tell(&self, body: &Value) -> Out {

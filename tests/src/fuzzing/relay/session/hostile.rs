@@ -57,9 +57,12 @@ impl World {
             }
             Hostile::Values(version, metadata, state) => {
                 let value = |sealed| json!({"value": self.sealed(sealed), "version": version});
-                update(
-                    &json!({"t": "update-session", "id": "S", "metadata": value(metadata), "agentState": value(state)}),
-                )
+                let (metadata, state) = (value(metadata), value(state));
+                update(&if self.server.machine {
+                    json!({"t": "update-machine", "machineId": "S", "metadata": metadata, "daemonState": state})
+                } else {
+                    json!({"t": "update-session", "id": "S", "metadata": metadata, "agentState": state})
+                })
             }
             Hostile::Call(id, sealed) => {
                 let call =
@@ -68,8 +71,15 @@ impl World {
             }
             Hostile::Acknowledgement(id, sealed) => {
                 let sealed = self.sealed(sealed);
-                let ack = json!([{"result": "success", "version": id, "metadata": sealed, "agentState": sealed}]);
+                let ack = if id < 240 {
+                    json!([{"result": "success", "version": id, "metadata": sealed, "agentState": sealed, "daemonState": sealed}])
+                } else {
+                    json!([{"result": "error", "message": "Machine not found"}])
+                };
                 format!("43{}{ack}", id % 16)
+            }
+            Hostile::Deleted if self.server.machine => {
+                update(&json!({"t": "delete-machine", "machineId": "S"}))
             }
             Hostile::Deleted => update(&json!({"t": "delete-session", "sid": "S"})),
             Hostile::Refused => r#"44{"message":"later"}"#.to_owned(),

@@ -1,4 +1,4 @@
-//! The relay's session client under operations in any order, against the simulation's server
+//! The relay's client, of a session or of a machine, under operations in any order, against the simulation's server
 //! over a network that loses things, or against one that lies.
 //!
 //! Held is, of any server: one transport at most, nothing is asked for after the end, a deadline
@@ -6,7 +6,7 @@
 //! the user said is delivered once, though it be replayed, and nothing else as the user's. Of an
 //! honest server, in the end: everything that was taken is stored, once and in order, and told
 //! so; everything that was said is delivered, once and in order; an update that was applied is
-//! there.
+//! there. A machine says that it is alive every 20 s of a connection, and never sooner.
 
 mod hostile;
 mod settle;
@@ -23,10 +23,10 @@ use hallway_core::relay::client::{
 };
 use hallway_core::relay::keys::DataKey;
 use hallway_core::relay::limits::Limits;
-use hallway_core::relay::link::{Auth, DialFailure, Owed, Status};
+use hallway_core::relay::link::{DialFailure, Owed, Status};
 use hallway_core::relay::outbox::BatchId;
 use hallway_core::relay::raw::Raw;
-use hallway_core::relay::update::SessionRow;
+use hallway_core::relay::update::{MachineRow, SessionRow};
 use hallway_core::relay::versioned::{Outcome, UpdateId};
 use hallway_core::{Instant, Token, UnixTime};
 use serde_json::json;
@@ -37,15 +37,40 @@ use hostile::Hostile;
 /// Longer runs reach nothing new.
 const MAX_OPERATIONS: usize = 96;
 const MAX_OUTBOX: usize = 6;
+/// From one sign of life of a machine to the next.
+const ALIVE: Duration = Duration::from_secs(20);
 
-/// What happens to a session client, in order.
+/// What happens to a client, in order.
 #[derive(Arbitrary, Clone, Debug)]
 pub struct SessionOperations {
-    /// The server knows no durable route.
-    old: bool,
+    served: Served,
     /// It lies.
     hostile: bool,
     operations: Vec<Operation>,
+}
+
+/// What the server has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Served {
+    Session,
+    /// A session, and no durable route.
+    OldSession,
+    Machine,
+}
+
+impl Arbitrary<'_> for Served {
+    fn arbitrary(unstructured: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
+        let byte = u8::arbitrary(unstructured)?;
+        Ok(match byte & 7 {
+            6 | 7 => Self::Machine,
+            odd if odd & 1 == 1 => Self::OldSession,
+            _ => Self::Session,
+        })
+    }
+
+    fn size_hint(depth: usize) -> (usize, Option<usize>) {
+        u8::size_hint(depth)
+    }
 }
 
 /// What becomes of a request.
@@ -116,7 +141,7 @@ impl SessionOperations {
     ///
     /// When the client does or says what it must not.
     pub fn check(self) {
-        let mut world = World::new(self.old, self.hostile);
+        let mut world = World::new(self.served, self.hostile);
         world.client.connect(world.now);
         world.drain();
         for operation in self.operations.into_iter().take(MAX_OPERATIONS) {
@@ -183,26 +208,34 @@ struct World {
     titles: u64,
     closed: bool,
     end_asked: bool,
+    /// When a machine said that it was alive, on this connection.
+    alive: Option<Instant>,
+    gone: bool,
 }
 
 impl World {
-    fn new(old: bool, hostile: bool) -> Self {
+    fn new(served: Served, hostile: bool) -> Self {
         let mut server = Server {
-            old,
+            old: served == Served::OldSession,
+            machine: served == Served::Machine,
             ..Server::default()
         };
         server.metadata.value = Some(METADATA.clone());
-        let row = json!({"id": "S", "metadata": *METADATA, "metadataVersion": 0, "agentState": null, "agentStateVersion": 0, "dataEncryptionKey": null}).to_string();
-        let row = SessionRow::parse(Raw::parse(&row).expect("JSON")).expect("a row");
+        let row = json!({"id": "S", "metadata": *METADATA, "metadataVersion": 0, "agentState": null, "agentStateVersion": 0, "daemonState": null, "daemonStateVersion": 0, "dataEncryptionKey": null}).to_string();
+        let row = Raw::parse(&row).expect("JSON");
+        let scope = if server.machine {
+            Scope::machine(&MachineRow::parse(row).expect("a row"), cipher())
+        } else {
+            Scope::session(&SessionRow::parse(row).expect("a row"), cipher())
+        };
         let limits = Limits::builder()
             .max_outbox_messages(MAX_OUTBOX)
             .max_batch_messages(3)
             .max_page_messages(4)
             .max_updates(3);
         let limits = limits.build().expect("in range");
-        let auth = Auth::session(&Token::parse("t").expect("short"), "S", None);
-        let session = Scope::session(&row, cipher());
-        let mut client = Client::new(&limits, session, 0, auth, Policy::PERSISTENT, 1);
+        let auth = scope.auth(&Token::parse("t").expect("short"), None);
+        let mut client = Client::new(&limits, scope, 0, auth, Policy::PERSISTENT, 1);
         client.register("echo").expect("room");
         Self {
             client,
@@ -230,6 +263,8 @@ impl World {
             titles: 0,
             closed: false,
             end_asked: false,
+            alive: None,
+            gone: false,
         }
     }
 
@@ -277,6 +312,7 @@ impl World {
                 let at = UnixTime::EPOCH;
                 let taken = self.client.keep_alive(true, "remote", at);
                 assert!(taken.is_err() || self.client.status() == Status::Open);
+                assert!(taken.is_err() || !self.server.machine);
             }
             Operation::Heartbeat => self.heartbeat(),
             Operation::Later(millis) => {
@@ -467,11 +503,15 @@ impl World {
             }
             Err(SendError::Full) => assert_eq!(self.client.unsent(), MAX_OUTBOX),
             Err(SendError::Ended) => assert!(self.closed || self.end_asked),
+            Err(SendError::OutOfScope) => assert!(self.server.machine),
             Err(other) => panic!("{other}"),
         }
     }
 
     fn say(&mut self, live: bool) {
+        if self.server.machine {
+            return;
+        }
         let number = self.said.len();
         let (seq, _) = self.server.store(None, &SAID[number]);
         self.said.push(number as u64);
@@ -542,10 +582,21 @@ impl World {
             Action::Dial(epoch) => {
                 assert_eq!(self.live, None, "a second transport");
                 (self.live, self.dialling, self.dead) = (Some(epoch), true, false);
+                self.alive = None;
             }
             Action::Post(id) => self.posting = Some((id, self.client.post_body())),
             Action::Fetch(fetch) => self.fetching = Some(fetch),
             Action::Merge(merge) => self.merging = Some(merge),
+            Action::KeepAlive => {
+                assert!(self.server.machine && !self.gone);
+                assert_eq!(self.client.status(), Status::Open);
+                let soon = self.alive.map(|alive| self.now.since(alive) < ALIVE);
+                assert_ne!(soon, Some(true), "it was just alive");
+                self.alive = Some(self.now);
+                // There may be no room, or the one before is not written.
+                let said = self.client.machine_alive(UnixTime::EPOCH);
+                assert!(matches!(said, Ok(()) | Err(SendError::Emit(_))), "{said:?}");
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -558,6 +609,10 @@ impl World {
         let waits = !matches!(self.client.status(), Status::Idle | Status::Closed(_));
         assert_eq!(self.client.poll_timeout().is_some(), waits, "a deadline");
         assert!(self.client.unsent() <= MAX_OUTBOX);
+        if self.server.machine && !self.gone && self.client.status() == Status::Open {
+            let recently = self.alive.is_some_and(|at| self.now.since(at) < ALIVE);
+            assert!(recently, "a machine that is connected is alive");
+        }
         let outcomes = self.stored.len() + self.refused.len();
         if !self.hostile {
             assert_eq!(self.client.unsent(), self.sent.len() - outcomes);
@@ -580,6 +635,7 @@ fn hear(world: &mut World, event: Option<Event<'_>>) {
     match event {
         None => {}
         Some(Event::UserMessage(message)) => {
+            assert!(!world.server.machine, "a machine has no messages");
             let raw = message.plaintext.raw();
             let text = raw.get("content").and_then(|content| content.get("text"));
             let text = text.and_then(Raw::text).expect("a text");
@@ -633,7 +689,10 @@ fn hear(world: &mut World, event: Option<Event<'_>>) {
             | Event::Withheld(_)
             | Event::PageInvalid
             | Event::SessionGone),
-        ) => assert!(world.hostile, "{other:?}"),
+        ) => {
+            assert!(world.hostile, "{other:?}");
+            world.gone |= matches!(other, Event::SessionGone);
+        }
         Some(_) => {}
     }
 }
