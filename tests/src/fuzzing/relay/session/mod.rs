@@ -210,6 +210,8 @@ struct World {
     end_asked: bool,
     /// When a machine said that it was alive, on this connection.
     alive: Option<Instant>,
+    /// How often it did, on all of them.
+    signs: u64,
     gone: bool,
 }
 
@@ -264,6 +266,7 @@ impl World {
             closed: false,
             end_asked: false,
             alive: None,
+            signs: 0,
             gone: false,
         }
     }
@@ -593,6 +596,7 @@ impl World {
                 let soon = self.alive.map(|alive| self.now.since(alive) < ALIVE);
                 assert_ne!(soon, Some(true), "it was just alive");
                 self.alive = Some(self.now);
+                self.signs += 1;
                 // There may be no room, or the one before is not written.
                 let said = self.client.machine_alive(UnixTime::EPOCH);
                 assert!(matches!(said, Ok(()) | Err(SendError::Emit(_))), "{said:?}");
