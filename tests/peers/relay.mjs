@@ -59,6 +59,7 @@ export class RelayServer {
   /** What the tests look at, and change. */
   faults = { refuse: undefined, old: false, noV3: false, raceMetadata: undefined };
   sessions = new Map();
+  machines = new Map();
   pairings = new Map();
   tokens = new Set();
   events = [];
@@ -140,9 +141,13 @@ export class RelayServer {
   }
 
   update(session, body, sender = undefined) {
+    this.#tell(`session:${session.id}`, body, sender);
+  }
+
+  #tell(of, body, sender = undefined) {
     this.#updates += 1;
     const update = { id: String(this.#updates).padStart(12, '0'), seq: this.#updates, body, createdAt: 1 };
-    const room = this.io.to(`session:${session.id}`);
+    const room = this.io.to(of);
     (sender ? room.except(sender.id) : room).emit('update', update);
     this.#changed();
   }
@@ -154,17 +159,18 @@ export class RelayServer {
   }
 
   #admit(socket, next) {
-    const { token, clientType, sessionId } = socket.handshake.auth;
+    const { token, clientType, sessionId, machineId } = socket.handshake.auth;
     this.dials += 1;
     if (this.faults.old) return next();
     if (this.faults.refuse) return next(new Error(this.faults.refuse));
     if (!token) return next(new Error('Missing authentication token'));
     if (clientType === 'session-scoped' && !sessionId) return next(new Error('Session ID required for session-scoped clients'));
+    if (clientType === 'machine-scoped' && !machineId) return next(new Error('Machine ID required for machine-scoped clients'));
     return next(this.tokens.has(token) ? undefined : new Error('Invalid authentication token'));
   }
 
   #attend(socket) {
-    const { sessionId } = socket.handshake.auth;
+    const { clientType, sessionId, machineId } = socket.handshake.auth;
     this.joined.push(socket.id);
     socket.on('disconnect', (reason) => {
       this.left.push(reason);
@@ -174,7 +180,7 @@ export class RelayServer {
       socket.emit('error', { message: this.faults.refuse });
       return socket.disconnect();
     }
-    socket.join(`session:${sessionId}`);
+    socket.join(clientType === 'machine-scoped' ? `machine:${machineId}` : `session:${sessionId}`);
     socket.conn.on('heartbeat', () => {
       this.heartbeats += 1;
       this.#changed();
@@ -202,6 +208,12 @@ export class RelayServer {
     });
     socket.on('update-metadata', (request, answer) => this.#write(request, 'metadata', answer));
     socket.on('update-state', (request, answer) => this.#write(request, 'agentState', answer));
+    socket.on('machine-alive', ({ machineId, time }) => {
+      const machine = this.machines.get(machineId);
+      if (machine) Object.assign(machine, { active: true, activeAt: time });
+    });
+    socket.on('machine-update-metadata', (request, answer) => this.#writeMachine(request, 'metadata', answer));
+    socket.on('machine-update-state', (request, answer) => this.#writeMachine(request, 'daemonState', answer));
     socket.on('rpc-register', ({ method }) => {
       socket.join(`rpc:${method}`);
       socket.emit('rpc-registered', { method });
@@ -230,6 +242,22 @@ export class RelayServer {
     return answer({ result: 'success', version: session[version], [name]: session[name] });
   }
 
+  #writeMachine(request, name, answer) {
+    const { machineId: id, expectedVersion: expected } = request;
+    if (typeof id !== 'string' || typeof expected !== 'number' || typeof request[name] !== 'string') {
+      return answer({ result: 'error', message: 'Invalid parameters' });
+    }
+    const machine = this.machines.get(id);
+    if (!machine) return answer({ result: 'error', message: 'Machine not found' });
+    const version = `${name}Version`;
+    if (expected !== machine[version]) {
+      return answer({ result: 'version-mismatch', version: machine[version], [name]: machine[name] });
+    }
+    [machine[name], machine[version]] = [request[name], expected + 1];
+    this.#tell(`machine:${id}`, { t: 'update-machine', machineId: id, [name]: { value: machine[name], version: expected + 1 } });
+    return answer({ result: 'success', version: expected + 1, [name]: machine[name] });
+  }
+
   async #serve(request, response) {
     let text = '';
     for await (const chunk of request) text += chunk;
@@ -249,6 +277,12 @@ export class RelayServer {
     }
     if (!authorised) return [401, { error: 'Invalid token' }];
     if (method === 'POST' && url.pathname === '/v1/sessions') return [200, { session: this.#row(body) }];
+    if (method === 'POST' && url.pathname === '/v1/machines') {
+      const { id, metadata, dataEncryptionKey = null } = body;
+      const fresh = { id, metadata, metadataVersion: 1, daemonState: null, daemonStateVersion: 0, dataEncryptionKey, active: false, activeAt: 1 };
+      if (!this.machines.has(id)) this.machines.set(id, fresh);
+      return [200, { machine: this.machines.get(id) }];
+    }
     const [, version, id] = /^\/(v1|v3)\/sessions\/([^/]+)\/messages$/.exec(url.pathname) ?? [];
     if (!version || (version === 'v3' && this.faults.noV3)) {
       return [404, { message: `Route ${method}:${url.pathname} not found`, error: 'Not Found', statusCode: 404 }];

@@ -116,6 +116,28 @@ describe('hallway relay and socket.io', { concurrency: 4, timeout: 120_000 }, ()
     });
   }
 
+  for (const variant of VARIANTS) {
+    // Covers: R1.28, R2.23, R2.24
+    it(`keeps the machine in ${variant}`, async (t) => {
+      const { home, server, mirror, secret, content } = await stage(t, { variant });
+      const { child } = await mirror('--machine');
+      const machine = await server.until('a machine', () => [...server.machines.values()][0]);
+      await server.until('its state', () => machine.daemonStateVersion === 1 && machine.active);
+      const key = variant === 'legacy' ? secret : unbox(machine.dataEncryptionKey, content.secretKey);
+      if (variant === 'dataKey') home.keepSecret(base64(key));
+      const cipher = new Cipher(key, variant);
+      const { machineId } = JSON.parse(readFileSync(join(home.dir, '.happy', 'settings.json')));
+      assert.equal(machine.id, machineId);
+      assert.deepEqual(cipher.open(machine.daemonState).pid, child.pid);
+      assert.equal(cipher.open(machine.metadata).happyHomeDir, join(home.dir, '.happy'));
+      assert.ok(Math.abs(machine.activeAt - Date.now()) < 60_000, 'Unix time in milliseconds');
+      assert.deepEqual(server.sockets.map(({ handshake }) => handshake.auth.clientType).sort(), ['machine-scoped', 'session-scoped']);
+      await interrupt(child);
+      assert.equal(cipher.open(machine.daemonState).status, 'shutting-down');
+      await server.until('both ends', () => server.left.length === 2);
+    });
+  }
+
   // Covers: R1.13, R1.30, R9.5
   it('is refused with its reason, and does not come back', async (t) => {
     for (const isOld of [false, true]) {
