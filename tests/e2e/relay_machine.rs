@@ -392,36 +392,44 @@ async fn a_refusal_for_want_of_an_id_is_the_end() {
 ///
 /// Covers: R2.25, R2.27
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_that_is_deleted_is_not_kept_alive() {
+async fn a_machine_that_is_deleted_is_let_go() {
     for front in Front::ALL {
         for told in [true, false] {
             let mut kept = keep(RelayServer::start_with(front), quick()).await;
             if told {
                 kept.outcomes(2).await;
-                kept.server
-                    .with(|state| assert!(state.delete_machine(MACHINE)));
-                kept.until(|update| (*update == Update::SessionGone).then_some(()))
-                    .await;
+                let deleted = kept.server.with(|state| state.delete_machine(MACHINE));
+                assert!(deleted);
             } else {
+                // It does not connect before it is polled.
                 kept.server.with(|state| state.machines.clear());
-                kept.until(|update| (*update == Update::SessionGone).then_some(()))
-                    .await;
             }
-            let before = kept.server.with(|state| {
-                state
-                    .machines
-                    .insert(MACHINE.to_owned(), Machine::default());
-                state.heard.matches("machine-alive").count()
+            kept.until(|update| (*update == Update::SessionGone).then_some(()))
+                .await;
+            let before = kept.server.with(|state| state.heard.clone());
+            let mut rest = Vec::new();
+            while let Some(update) = kept.presence.next().await {
+                rest.push(update);
+            }
+            let (last, outcomes) = rest.split_last().expect("it is closed");
+            assert!(
+                matches!(
+                    last,
+                    Update::Closed {
+                        reason: CloseReason::User,
+                        ..
+                    }
+                ),
+                "{rest:?}"
+            );
+            // The update that was refused: the metadata were as they should be.
+            assert_eq!(outcomes.len(), usize::from(!told), "{rest:?}");
+            kept.presence.leave().await;
+            let heard = kept.server.wait("the socket is gone", |state| {
+                (state.sockets() == 0).then(|| state.heard.clone())
             });
-            let quiet = tokio::time::timeout(Duration::from_millis(200), async {
-                while kept.presence.next().await.is_some() {}
-            });
-            assert!(quiet.await.is_err(), "it stays connected");
-            kept.server.with(|state| {
-                let after = state.heard.matches("machine-alive").count();
-                // One may have been on its way.
-                assert!(after <= before + 1, "{before} and {after}");
-            });
+            let since = &heard[before.len()..];
+            assert!(!since.contains("machine-update"), "{since}");
         }
     }
 }
@@ -525,10 +533,8 @@ fn a_mirror_outlives_its_machine() {
         (machine.daemon_state.1 == 1).then(|| id.clone())
     });
     assert!(server.with(|state| state.delete_machine(&id)));
-    loop {
-        if running.next("machine")["update"] == "gone" {
-            break;
-        }
+    for told in ["gone", "closed"] {
+        while running.next("machine")["update"] != told {}
     }
     running.say(&json!({"kind": "message", "message": "and on"}));
     running.next("stored");

@@ -16,7 +16,9 @@ fn machine(limits: LimitsBuilder) -> Driven {
         r#"{{"id":"M","metadata":"{metadata}","metadataVersion":1,"daemonState":null,"daemonStateVersion":0}}"#
     );
     let row = MachineRow::parse(raw(&row)).expect("a row");
-    let mut driven = Driven::of(Scope::machine(&row, cipher()), limits, 0);
+    let scope = Scope::machine(&row, cipher());
+    assert_eq!(scope.kind(), Kind::Machine);
+    let mut driven = Driven::of(scope, limits, 0);
     driven.client.connect(driven.now);
     driven.act();
     driven
@@ -215,15 +217,17 @@ fn both_values_are_written_with_their_versions() {
         outcomes(&mut driven),
         [(Target::Metadata, Outcome::Applied(7))]
     );
-    // The daemon's state is a text, and never null.
-    request(&mut driven, Target::State);
-    let (merge, nonce) = (driven.merges.remove(0), driven.nonce());
-    driven
-        .client
-        .merge(merge, nonce, driven.now, |_| Change::Clear);
-    assert_eq!(driven.frames(), [""; 0]);
-    let rejected = Outcome::Rejected(Rejection::Other);
-    assert_eq!(outcomes(&mut driven), [(Target::State, rejected)]);
+    // Both are texts, and never null.
+    for target in [Target::State, Target::Metadata] {
+        request(&mut driven, target);
+        let (merge, nonce) = (driven.merges.remove(0), driven.nonce());
+        driven
+            .client
+            .merge(merge, nonce, driven.now, |_| Change::Clear);
+        assert_eq!(driven.frames(), [""; 0]);
+        let rejected = Outcome::Rejected(Rejection::Other);
+        assert_eq!(outcomes(&mut driven), [(target, rejected)]);
+    }
 }
 
 /// Covers: R2.25, R9.3b, R9.3c

@@ -76,9 +76,15 @@ impl Presence {
         })
     }
 
-    /// What has happened next; `None` when it has ended. Cancelling loses nothing.
+    /// What has happened next; `None` when it has ended. A machine that is deleted is let go.
+    /// Cancelling loses nothing.
     pub async fn next(&mut self) -> Option<Update> {
-        self.relay.next().await
+        let update = self.relay.next().await;
+        if update == Some(Update::SessionGone) {
+            self.ending = true;
+            self.relay.end();
+        }
+        update
     }
 
     /// Ends it: the state says so, and [`Update::Closed`] follows, all of it within the limits'

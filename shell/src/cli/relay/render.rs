@@ -261,7 +261,7 @@ fn words(update: &Update, kind: Kind) -> String {
         }
         Update::SessionGone => match kind {
             Kind::Session => "the session was deleted".to_owned(),
-            Kind::Machine => "it was deleted, and is not kept alive any more".to_owned(),
+            Kind::Machine => "it was deleted, and is let go".to_owned(),
         },
         // These are told otherwise.
         Update::UserMessage(_)
