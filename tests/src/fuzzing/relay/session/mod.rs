@@ -8,7 +8,9 @@
 //! so; everything that was said is delivered, once and in order; an update that was applied is
 //! there. A machine says that it is alive every 20 s of a connection, and never sooner.
 
+mod heard;
 mod hostile;
+mod operation;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,12 +29,13 @@ use hallway_core::relay::link::{DialFailure, Owed, Status};
 use hallway_core::relay::outbox::BatchId;
 use hallway_core::relay::raw::Raw;
 use hallway_core::relay::update::{MachineRow, SessionRow};
-use hallway_core::relay::versioned::{Outcome, UpdateId};
+use hallway_core::relay::versioned::UpdateId;
 use hallway_core::{Instant, Token, UnixTime};
 use serde_json::json;
 
 use crate::sim_relay::server::Server;
-use hostile::Hostile;
+use heard::hear;
+use operation::{Fate, Line, Operation, Served, failure};
 
 /// Longer runs reach nothing new.
 const MAX_OPERATIONS: usize = 96;
@@ -47,85 +50,6 @@ pub struct SessionOperations {
     /// It lies.
     hostile: bool,
     operations: Vec<Operation>,
-}
-
-/// What the server has.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Served {
-    Session,
-    /// A session, and no durable route.
-    OldSession,
-    Machine,
-}
-
-impl Arbitrary<'_> for Served {
-    fn arbitrary(unstructured: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
-        let byte = u8::arbitrary(unstructured)?;
-        Ok(match byte & 7 {
-            6 | 7 => Self::Machine,
-            odd if odd & 1 == 1 => Self::OldSession,
-            _ => Self::Session,
-        })
-    }
-
-    fn size_hint(depth: usize) -> (usize, Option<usize>) {
-        u8::size_hint(depth)
-    }
-}
-
-/// What becomes of a request.
-#[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
-enum Fate {
-    Done,
-    /// Done, and the answer is lost.
-    Unanswered,
-    Lost,
-    RetryAfter,
-    TooLarge,
-    Unauthorized,
-}
-
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum Line {
-    Plain,
-    Usage,
-    Summary,
-}
-
-#[derive(Arbitrary, Clone, Debug)]
-enum Operation {
-    Listen,
-    /// The dial that is under way succeeds, or not.
-    Dialled(bool),
-    /// The next frame comes.
-    Deliver,
-    /// One frame is written, and arrives.
-    Write,
-    /// The connection breaks; the client is told, or not.
-    Cut(bool),
-    Posted(Fate),
-    Fetched(Fate),
-    Merge(bool),
-    Send(Line),
-    /// The user says something; the sockets are told, or not.
-    Say(bool),
-    Update(bool),
-    /// Somebody else writes the metadata.
-    Others,
-    Call,
-    Answer,
-    KeepAlive,
-    Heartbeat,
-    /// So many milliseconds pass.
-    Later(u16),
-    /// The next deadline comes.
-    Due,
-    Wake,
-    Reconnect,
-    Resume,
-    End,
-    Close,
-    Lie(Hostile),
 }
 
 impl SessionOperations {
@@ -622,81 +546,5 @@ impl World {
             assert_eq!(self.client.unsent(), self.sent.len() - outcomes);
         }
         assert!(outcomes <= self.sent.len());
-    }
-}
-
-fn failure(fate: Fate) -> HttpFailure {
-    match fate {
-        Fate::Done | Fate::Unanswered | Fate::Lost => HttpFailure::Transient,
-        Fate::RetryAfter => HttpFailure::RetryAfter(Duration::from_secs(3)),
-        Fate::TooLarge => HttpFailure::TooLarge,
-        Fate::Unauthorized => HttpFailure::Unauthorized,
-    }
-}
-
-/// What the client says is noted, and nothing twice.
-fn hear(world: &mut World, event: Option<Event<'_>>) {
-    match event {
-        None => {}
-        Some(Event::UserMessage(message)) => {
-            assert!(!world.server.machine, "a machine has no messages");
-            let raw = message.plaintext.raw();
-            let text = raw.get("content").and_then(|content| content.get("text"));
-            let text = text.and_then(Raw::text).expect("a text");
-            let number: u64 = text.to_lossy().parse().expect("a number");
-            assert!(!world.heard.contains(&number), "{number} is heard twice");
-            world.heard.push(number);
-        }
-        Some(Event::Stored { local_id, seq }) => {
-            let id = String::from(local_id);
-            assert!(world.sent.contains(&id) && !world.refused.contains(&id));
-            assert_eq!(world.stored.insert(id, seq), None, "it has two outcomes");
-        }
-        Some(Event::TooLarge { local_id }) => {
-            let id = String::from(local_id);
-            assert!(world.sent.contains(&id) && !world.stored.contains_key(&id));
-            assert!(world.refused.insert(id), "it has two outcomes");
-        }
-        Some(Event::Updated {
-            target,
-            update,
-            outcome,
-        }) => {
-            assert!(world.ended.insert((target, update)), "it has two outcomes");
-            match world.updates.remove(&(target, update)) {
-                Some(Some(key)) if matches!(outcome, Outcome::Applied(_)) => {
-                    world.applied.push((target, key));
-                }
-                Some(_) => {}
-                None => assert!(world.titles > 0, "nobody asked for it"),
-            }
-        }
-        Some(Event::RpcRequested { owed, .. } | Event::RpcRefused { owed, .. }) => {
-            world.owed.push_back(owed);
-        }
-        Some(Event::MessageReceived(message)) => {
-            // One that was refused may have been stored before.
-            let id = message.local_id.as_deref().unwrap_or_default();
-            assert!(
-                world.hostile || world.refused.contains(id),
-                "{id} came back"
-            );
-        }
-        Some(Event::RpcLost { owed, .. }) => world.owed.retain(|other| *other != owed),
-        Some(Event::Closed { .. }) => {
-            assert!(!world.closed, "it ends once");
-            world.closed = true;
-        }
-        // Each of these would be a lie of an honest server's.
-        Some(
-            other @ (Event::MessageUnreadable { .. }
-            | Event::Withheld(_)
-            | Event::PageInvalid
-            | Event::SessionGone),
-        ) => {
-            assert!(world.hostile, "{other:?}");
-            world.gone |= matches!(other, Event::SessionGone);
-        }
-        Some(_) => {}
     }
 }
