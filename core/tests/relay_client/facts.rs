@@ -73,6 +73,29 @@ fn s12_bytes_are_signs_of_life() {
     assert_eq!(driven.client.poll_timeout(), Some(due.after(SECOND)));
 }
 
+/// What has to leave before the `ping` holds it back, and what leaves after it does not.
+#[test]
+fn what_is_written_ahead_of_a_ping_holds_it_back() {
+    let mut driven = Driven::open();
+    let epoch = driven.live.expect("a transport");
+    let alive = |driven: &mut Driven| driven.client.keep_alive(false, "local", wall());
+    assert_eq!(alive(&mut driven), Ok(()));
+    driven.tick();
+    for written in ["session-alive", "ping"] {
+        driven.later(4 * SECOND);
+        let frame = driven.client.poll_transmit(epoch).expect("a frame");
+        assert!(frame.contains(written), "{frame}");
+        driven.client.handle_transmitted(epoch, driven.now);
+        let due = driven.client.poll_timeout();
+        assert_eq!(due, Some(driven.now.after(5 * SECOND)), "{written}");
+    }
+    assert_eq!(alive(&mut driven), Ok(()));
+    let due = driven.client.poll_timeout();
+    driven.later(4 * SECOND);
+    assert_eq!(driven.frames().len(), 1);
+    assert_eq!(driven.client.poll_timeout(), due);
+}
+
 /// A way that is lost without a word takes what is written to it: that is no sign of life.
 /// Covers: R9.12a
 #[test]
