@@ -69,7 +69,7 @@ pub(crate) fn is(raw: &str, name: &str) -> bool {
 /// surrogate).
 pub(crate) fn string(raw: &str) -> Option<Cow<'_, str>> {
     let plain = unquoted(raw)?;
-    if plain.contains('\\') {
+    if memchr::memchr(b'\\', plain.as_bytes()).is_some() {
         serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(plain))

@@ -274,10 +274,29 @@ impl<'a> Reader<'a> {
         (count > 0).then_some(())
     }
 
-    fn word(&mut self, word: &str) -> Option<()> {
-        let is_there = self.rest().starts_with(word.as_bytes());
-        self.advance(word.len());
-        is_there.then_some(())
+    /// Passes a string in which nothing is escaped, and gives its text.
+    #[inline]
+    pub(crate) fn plain_string(&mut self) -> Option<&'a str> {
+        self.expect(b'"')?;
+        let start = self.at;
+        self.advance(plain(self.rest())?);
+        let text = self.since(start);
+        self.eat(b'"').then_some(text)
+    }
+
+    #[inline]
+    pub(crate) fn word(&mut self, word: &str) -> Option<()> {
+        self.eat_word(word).then_some(())
+    }
+
+    /// Passes `word` if it comes next; whether it did.
+    #[inline]
+    pub(crate) fn eat_word(&mut self, word: &str) -> bool {
+        let is_next = self.rest().starts_with(word.as_bytes());
+        if is_next {
+            self.advance(word.len());
+        }
+        is_next
     }
 
     fn expect(&mut self, byte: u8) -> Option<()> {
@@ -293,7 +312,8 @@ impl<'a> Reader<'a> {
         is_next
     }
 
-    fn rest(&self) -> &'a [u8] {
+    /// What was not passed.
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
@@ -341,18 +361,61 @@ impl Brackets {
 /// How many bytes there are before the first quote or backslash, or before a control character,
 /// which must be escaped and may give `None` as well. `None` when there is no end.
 fn plain(bytes: &[u8]) -> Option<usize> {
-    // Most names end in their first word, which costs less than a search.
-    if let Some(word) = bytes.first_chunk::<WORD>() {
-        let marks = specials(u64::from_le_bytes(*word));
-        if marks != 0 {
-            return Some(first(marks));
-        }
+    // Most names end in their first word.
+    if let Some(end) = end_in_word(bytes) {
+        return Some(end);
     }
+    let (near, far) = bytes.split_at_checked(NEAR).unwrap_or((bytes, &[]));
+    let mut rest = near;
+    while let Some((block, behind)) = rest.split_first_chunk::<BLOCK>() {
+        // Without a branch, so that the compiler makes vector code of it.
+        if block
+            .iter()
+            .fold(false, |any, byte| any | is_special(*byte))
+        {
+            break;
+        }
+        rest = behind;
+    }
+    while let Some((word, behind)) = rest.split_first_chunk::<WORD>() {
+        if let Some(end) = end_in_word(word) {
+            return Some(near.len().saturating_sub(rest.len()).saturating_add(end));
+        }
+        rest = behind;
+    }
+    let end = rest.iter().position(|byte| is_special(*byte));
+    let end = end.map(|end| near.len().saturating_sub(rest.len()).saturating_add(end));
+    end.or_else(|| plain_far(far).map(|end| near.len().saturating_add(end)))
+}
+
+/// The same by a search, which a long text is worth.
+fn plain_far(bytes: &[u8]) -> Option<usize> {
     let end = memchr::memchr2(b'"', b'\\', bytes)?;
     let text = bytes.get(..end)?.iter();
     let least = text.fold(u8::MAX, |least, byte| least.min(*byte));
     (least >= b' ').then_some(end)
 }
+
+/// Where the first special byte is, if it is in the first word.
+fn end_in_word(bytes: &[u8]) -> Option<usize> {
+    let marks = specials(u64::from_le_bytes(*bytes.first_chunk::<WORD>()?));
+    (marks != 0).then(|| first(marks))
+}
+
+/// Whether a string cannot go on with this byte as it stands.
+///
+/// Of the ways to say it, the one that takes the fewest instructions on a vector.
+fn is_special(byte: u8) -> bool {
+    const LAST_CONTROL: u8 = 0x1f;
+    let least = (byte ^ b'"').min(byte ^ b'\\');
+    least.min(byte.saturating_sub(LAST_CONTROL)) == 0
+}
+
+/// Bytes that are looked at together: two vectors of the smallest kind.
+const BLOCK: usize = 32;
+
+/// How far it is looked before a search is faster.
+const NEAR: usize = 8 * BLOCK;
 
 const WORD: usize = 8;
 
@@ -395,7 +458,7 @@ mod tests {
 
     #[test]
     fn plain_text_ends_at_its_first_end() {
-        for length in 0..100 {
+        for length in (0..100).chain(NEAR - 1..NEAR + 2) {
             for at in 0..length {
                 for byte in 0..=u8::MAX {
                     let mut text = alloc::vec![b'x'; length];
@@ -412,12 +475,12 @@ mod tests {
     #[test]
     fn the_first_of_two_special_bytes_counts() {
         const SPECIAL: [u8; 8] = [0, 0x1f, b'"', b'\\', b' ', b'[', 0x80, 0xff];
-        for length in [15, 16, 17, 64, 65, 79, 81, 100, 130] {
-            for first in 0..length {
+        for length in [15, 16, 17, 64, 65, 79, 81, 100, 130, NEAR + 11] {
+            for first in length.saturating_sub(130)..length {
                 for second in first..length {
                     for one in SPECIAL {
                         for other in [0, b'"', b'\\'] {
-                            let mut text = [b'x'; 130];
+                            let mut text = [b'x'; NEAR + 20];
                             text[second] = other;
                             text[first] = one;
                             let text = &text[..length];

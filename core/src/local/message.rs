@@ -8,6 +8,7 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
+use super::usual::Usual;
 use crate::json;
 use crate::limits::Limits;
 use crate::scan::{Key, Reader};
@@ -128,6 +129,12 @@ impl<'a> Message<'a> {
 
     /// Reads an object that nests at most `levels` levels.
     fn read(text: &'a str, levels: usize) -> Option<Self> {
+        const USUAL_LEVELS: usize = 2;
+        if levels >= USUAL_LEVELS
+            && let Some(usual) = Usual::read(text)
+        {
+            return Some(usual.into());
+        }
         let mut reader = Reader::new(text);
         let mut outer = Spans::default();
         let (mut kind, mut meta) = (None, None);
@@ -187,6 +194,20 @@ impl<'a> Message<'a> {
             Some(Cow::Borrowed(text)) => verify(text),
             Some(Cow::Owned(text)) => verify(&Zeroizing::new(text)),
             None => false,
+        }
+    }
+}
+
+impl<'a> From<Usual<'a>> for Message<'a> {
+    fn from(usual: Usual<'a>) -> Self {
+        let is_ping = usual.kind == Some("ping");
+        Self {
+            kind: if is_ping { Kind::Ping } else { Kind::Other },
+            token: Some(usual.token),
+            kept: Kept {
+                head: usual.head,
+                tail: "}",
+            },
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod input;
 pub mod message;
 pub mod owner;
 pub mod record;
+mod usual;
 
 pub use connection::{CloseReason, Connection, Refusal, Server};
 
