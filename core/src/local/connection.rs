@@ -31,7 +31,7 @@ use crate::framer::{FrameTooLong, Framer};
 use crate::json;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
-use crate::time::{Instant, UnixTime};
+use crate::time::{Instant, Stamp, UnixTime};
 use crate::token::Token;
 
 /// What all connections of a server have in common: its token and its address.
@@ -198,6 +198,7 @@ pub struct Connection {
 struct Talk {
     limits: Limits,
     outbox: Outbox,
+    stamp: Stamp,
     state: State,
 }
 
@@ -213,6 +214,7 @@ impl Connection {
             talk: Talk {
                 limits: *limits,
                 outbox: Outbox::new(room),
+                stamp: Stamp::new(),
                 state: State::Open {
                     auth: Auth::new(limits, now),
                     idle: now.after(limits.idle_timeout()),
@@ -342,13 +344,7 @@ impl Connection {
             return;
         }
         match id {
-            Some(id) => self.talk.reply(&[
-                br#"{"type":"response","data":"ok","ts":""#,
-                &wall.iso8601(),
-                br#"","meta":{"id":"uds-"#,
-                id.digits().as_bytes(),
-                b"\"}}\n",
-            ]),
+            Some(id) => self.talk.reply_ok(id, wall),
             None => self.talk.refuse(Refusal::InboxFull, now, wall),
         }
     }
@@ -501,6 +497,17 @@ impl Talk {
         ]);
         let ended = matches!(input, Input::Ended(_));
         self.begin_closing(CloseReason::Refused(refusal), ended, now);
+    }
+
+    fn reply_ok(&mut self, id: EntryId, wall: UnixTime) {
+        let ts = *self.stamp.text(wall);
+        self.reply(&[
+            br#"{"type":"response","data":"ok","ts":""#,
+            &ts,
+            br#"","meta":{"id":"uds-"#,
+            id.digits().as_bytes(),
+            b"\"}}\n",
+        ]);
     }
 
     /// Adds to the output. There is room by construction; if there were none, the peer must not

@@ -2,7 +2,8 @@
 //! each sending process (local.md §3, §5.12).
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
+use alloc::collections::btree_map::{BTreeMap, Entry as Slot};
 use alloc::vec::Vec;
 use core::fmt;
 use core::num::NonZeroU64;
@@ -92,20 +93,50 @@ impl Entry {
     /// Appends the entry as one JSON object without newline:
     /// `{"event":"message","id":"uds-1","receivedAt":…,"peer":{"uid":…,"pid":…},"message":{…}}`.
     pub fn write_json(&self, out: &mut Vec<u8>) {
+        Renderer::default().write_json(self, out);
+    }
+}
+
+/// Writes entries as JSON. What an entry has in common with the one before it, when it came and
+/// from whom, is spelled once.
+#[derive(Clone, Debug, Default)]
+pub struct Renderer {
+    last: Option<(UnixTime, Peer)>,
+    /// What stands between an entry's number and its message.
+    middle: Vec<u8>,
+}
+
+impl Renderer {
+    /// See [`Entry::write_json`].
+    pub fn write_json(&mut self, entry: &Entry, out: &mut Vec<u8>) {
+        let came = (entry.received_at, entry.peer);
+        if self.last != Some(came) {
+            self.last = Some(came);
+            self.spell(came);
+        }
         for part in [
             &br#"{"event":"message","id":"uds-"#[..],
-            self.id.digits().as_bytes(),
-            br#"","receivedAt":"#,
-            Decimal::new(self.received_at.as_millis()).as_bytes(),
-            br#","peer":{"uid":"#,
-            Decimal::new(u64::from(self.peer.uid)).as_bytes(),
-            br#","pid":"#,
-            Decimal::new(u64::from(self.peer.pid)).as_bytes(),
-            br#"},"message":"#,
-            self.message.as_bytes(),
+            entry.id.digits().as_bytes(),
+            &self.middle,
+            entry.message.as_bytes(),
             b"}",
         ] {
             out.extend_from_slice(part);
+        }
+    }
+
+    fn spell(&mut self, (at, peer): (UnixTime, Peer)) {
+        self.middle.clear();
+        for part in [
+            &br#"","receivedAt":"#[..],
+            Decimal::new(at.as_millis()).as_bytes(),
+            br#","peer":{"uid":"#,
+            Decimal::new(u64::from(peer.uid)).as_bytes(),
+            br#","pid":"#,
+            Decimal::new(u64::from(peer.pid)).as_bytes(),
+            br#"},"message":"#,
+        ] {
+            self.middle.extend_from_slice(part);
         }
     }
 }
@@ -203,7 +234,11 @@ impl Inbox {
     ///
     /// [`Full`]; no id is used up.
     pub fn push(&mut self, kept: Kept<'_>, peer: Peer, now: UnixTime) -> Result<EntryId, Full> {
-        let of_peer = self.used_by.get(&peer.pid).copied().unwrap_or_default();
+        let account = self.used_by.entry(peer.pid);
+        let of_peer = match &account {
+            Slot::Occupied(slot) => *slot.get(),
+            Slot::Vacant(_) => Usage::default(),
+        };
         let (used, of_peer) = (self.used.with(kept.len()), of_peer.with(kept.len()));
         if used.entries > self.limits.max_inbox_entries() {
             return Err(Full::Entries);
@@ -221,7 +256,12 @@ impl Inbox {
         let id = EntryId(NonZeroU64::MIN.saturating_add(self.last));
         self.last = id.get();
         self.used = used;
-        self.used_by.insert(peer.pid, of_peer);
+        match account {
+            Slot::Occupied(mut slot) => *slot.get_mut() = of_peer,
+            Slot::Vacant(slot) => {
+                slot.insert(of_peer);
+            }
+        }
         self.entries.push_back(Entry {
             id,
             peer,

@@ -18,6 +18,6 @@ mod usual;
 pub use connection::{CloseReason, Connection, Refusal, Server};
 
 pub use exchange::{Answer, Data, Draft, Exchange, Failure, Outcome, SendError, SendId};
-pub use inbox::{Entry, EntryId, Full, Inbox, Peer};
+pub use inbox::{Entry, EntryId, Full, Inbox, Peer, Renderer};
 pub use message::{Kept, Message};
 pub use record::{Liveness, Process, Record};

@@ -8,15 +8,11 @@ use super::terminal::{block, visible};
 /// The margin behind which a peer's further lines stand.
 const MARGIN: &str = "    | ";
 
-/// Appends an entry as it is to be printed, with its newline.
-pub(super) fn write(entry: &Entry, json: bool, out: &mut Vec<u8>) {
-    if json {
-        entry.write_json(out);
-    } else {
-        let mut line = Vec::new();
-        entry.write_json(&mut line);
-        out.extend_from_slice(text(&String::from_utf8_lossy(&line)).as_bytes());
-    }
+/// Appends an entry as people read it, with its newline.
+pub(super) fn write(entry: &Entry, out: &mut Vec<u8>) {
+    let mut line = Vec::new();
+    entry.write_json(&mut line);
+    out.extend_from_slice(text(&String::from_utf8_lossy(&line)).as_bytes());
     out.push(b'\n');
 }
 

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hallway_core::Mailbox;
+use hallway_core::local::inbox::{EntryId, Renderer};
 use hallway_core::local::record::SessionKind;
 use rustix::io::{FdFlags, fcntl_setfd};
 use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
+use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::args::{Delivery, Identity, Serve};
@@ -116,6 +118,8 @@ pub(super) async fn announce(daemon: &Daemon, output: &Output) -> Result<(), Fai
 pub(super) struct Consumer {
     mailbox: Arc<Mailbox>,
     way: Way,
+    /// What is common to entries is spelled once.
+    renderer: Renderer,
 }
 
 enum Way {
@@ -145,27 +149,31 @@ impl Consumer {
         Self {
             mailbox: daemon.mailbox().clone(),
             way,
+            renderer: Renderer::default(),
         }
     }
 
     /// Deals with messages until `until`, then stops the daemon and deals with what is left.
     pub(super) async fn attend<T>(
-        &self,
+        self,
         daemon: Daemon,
         until: impl Future<Output = T>,
     ) -> Result<T, Failed> {
-        let consuming = self.consume();
-        tokio::pin!(consuming);
+        let holds = matches!(self.way, Way::Hold);
+        // A task of its own: a message wakes it, and not all that is waited for here. Dropped,
+        // it ends.
+        let mut consuming = JoinSet::new();
+        consuming.spawn(self.consume());
         let output = tokio::select! {
-            failed = &mut consuming => {
+            ended = consumed(&mut consuming) => {
                 let mailbox = daemon.stop().await;
-                failed?;
+                ended?;
                 return Err(unread(&mailbox, "the inbox closed"));
             }
             output = until => output,
         };
         let mailbox = daemon.stop().await;
-        if let Way::Hold = self.way {
+        if holds {
             let (count, _) = mailbox.size();
             if count > 0 {
                 warn!(
@@ -175,7 +183,7 @@ impl Consumer {
             }
             return Ok(output);
         }
-        match tokio::time::timeout(LAST_WORDS, consuming).await {
+        match tokio::time::timeout(LAST_WORDS, consumed(&mut consuming)).await {
             Ok(done) => done.map(|()| output),
             Err(_) => Err(unread(&mailbox, "they were not taken in time")),
         }
@@ -183,34 +191,45 @@ impl Consumer {
 
     /// Deals with messages as they come, until the mailbox is closed and empty. An entry stays
     /// in the inbox until it has been dealt with.
-    async fn consume(&self) -> Result<(), Failed> {
+    async fn consume(mut self) -> Result<(), Failed> {
         if let Way::Hold = self.way {
             return std::future::pending().await;
         }
         let mut batch = Vec::new();
         while poll_fn(|context| self.mailbox.poll_pending(None, context)).await {
-            let mut last = None;
-            batch.clear();
-            self.mailbox.peek(None, |entry| {
-                last = Some(entry.id());
-                match self.way {
-                    Way::Hold => false,
-                    Way::Print { json, .. } => {
-                        entries::write(entry, json, &mut batch);
-                        batch.len() < BATCH_BYTES
-                    }
-                    Way::Command { .. } => {
-                        entry.write_json(&mut batch);
-                        false
-                    }
-                }
-            });
+            let last = self.render(&mut batch);
             self.deliver(&batch).await?;
             if let Some(last) = last {
                 self.mailbox.mark_processed(last);
             }
         }
         Ok(())
+    }
+
+    /// Writes into `batch` what is dealt with together; gives the last entry of it.
+    fn render(&mut self, batch: &mut Vec<u8>) -> Option<EntryId> {
+        let mut last = None;
+        batch.clear();
+        self.mailbox.peek(None, |entry| {
+            last = Some(entry.id());
+            match self.way {
+                Way::Hold => false,
+                Way::Print { json: true } => {
+                    self.renderer.write_json(entry, batch);
+                    batch.push(b'\n');
+                    batch.len() < BATCH_BYTES
+                }
+                Way::Print { json: false } => {
+                    entries::write(entry, batch);
+                    batch.len() < BATCH_BYTES
+                }
+                Way::Command { .. } => {
+                    entry.write_json(batch);
+                    false
+                }
+            }
+        });
+        last
     }
 
     async fn deliver(&self, bytes: &[u8]) -> Result<(), Failed> {
@@ -229,6 +248,18 @@ impl Consumer {
                 Ok(())
             }
         }
+    }
+}
+
+/// How the consumer ended.
+async fn consumed(consuming: &mut JoinSet<Result<(), Failed>>) -> Result<(), Failed> {
+    match consuming.join_next().await {
+        Some(Ok(ended)) => ended,
+        Some(Err(error)) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Ok(()),
+        },
+        None => Ok(()),
     }
 }
 
