@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The buffer starts empty, doubles while reads fill it, never grows beyond one longest frame
-//! with its newline, and is given back by [`Framer::shrink`] when a burst is over.
+//! with its newline, and is given back by [`Framer::shrink`] when a burst is over. One large
+//! buffer can serve many framers, lent to whichever reads ([`Framer::lend`]).
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -95,9 +96,7 @@ impl Framer {
         if self.end == self.buffer.len() {
             self.make_room();
         } else if self.start == self.end {
-            self.start = 0;
-            self.scanned = 0;
-            self.end = 0;
+            self.forget();
         }
         self.buffer.get_mut(self.end..).unwrap_or_default()
     }
@@ -172,12 +171,54 @@ impl Framer {
         }
     }
 
-    /// Forgets everything received and gives the memory back.
-    pub fn discard(&mut self) {
-        self.replace_buffer(Vec::new());
+    /// Whether it has no memory of its own, and would take some for the next bytes.
+    #[must_use]
+    pub const fn is_bare(&self) -> bool {
+        self.buffer.capacity() == 0 && !self.too_long
+    }
+
+    /// Reads into `buffer` from now on, in place of memory of its own. What is larger than a
+    /// framer's largest buffer is cut. Given back unused by one that [is not
+    /// bare](Framer::is_bare).
+    ///
+    /// # Errors
+    ///
+    /// The buffer.
+    pub fn lend(&mut self, mut buffer: Vec<u8>) -> Result<(), Vec<u8>> {
+        if !self.is_bare() {
+            return Err(buffer);
+        }
+        buffer.truncate(self.max_frame.saturating_add(1));
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    /// Gives the memory to be lent to another, not wiped, when nothing is waiting in it.
+    pub fn reclaim(&mut self) -> Option<Vec<u8>> {
+        if self.start < self.end || self.buffer.is_empty() {
+            return None;
+        }
+        self.forget();
+        self.busy = false;
+        Some(core::mem::take(&mut self.buffer))
+    }
+
+    /// Begins anew, with the memory that it has.
+    pub(crate) const fn restart(&mut self) {
+        self.forget();
+        self.too_long = false;
+    }
+
+    const fn forget(&mut self) {
         self.start = 0;
         self.scanned = 0;
         self.end = 0;
+    }
+
+    /// Forgets everything received and gives the memory back.
+    pub fn discard(&mut self) {
+        self.replace_buffer(Vec::new());
+        self.forget();
     }
 
     fn fail(&mut self) {
@@ -353,6 +394,34 @@ mod tests {
         assert_eq!(framer.spare_mut().len(), INITIAL_BYTES);
         framer.shrink();
         assert_eq!(framer.buffer.len(), INITIAL_BYTES, "the first size is kept");
+    }
+
+    #[test]
+    fn a_lent_buffer_is_read_into_and_comes_back_when_nothing_waits() {
+        let mut framer = framer();
+        assert!(framer.is_bare());
+        assert_eq!(framer.reclaim(), None);
+        framer.lend(alloc::vec![0; 4 * MAX]).unwrap();
+        assert!(!framer.is_bare());
+        assert_eq!(framer.lend(alloc::vec![1]), Err(alloc::vec![1]));
+        assert_eq!(framer.spare_mut().len(), MAX + 1, "no more than its own");
+        framer.spare_mut()[..4].copy_from_slice(b"a\nbc");
+        framer.commit(4);
+        assert_eq!(framer.next_frame(), Ok(Some(&b"a"[..])));
+        assert_eq!(framer.reclaim(), None, "a partial frame waits");
+        framer.spare_mut()[0] = b'\n';
+        framer.commit(1);
+        assert_eq!(framer.next_frame(), Ok(Some(&b"bc"[..])));
+        let buffer = framer.reclaim().unwrap();
+        assert_eq!(buffer.len(), MAX + 1);
+        assert_eq!(framer, self::framer());
+        framer.lend(buffer).unwrap();
+        assert_eq!(framer.next_frame(), Ok(None), "it holds nothing");
+        framer.spare_mut().fill(b'x');
+        framer.commit(MAX + 1);
+        assert!(framer.next_frame().is_err());
+        assert!(!framer.is_bare() && framer.reclaim().is_none());
+        assert!(framer.lend(alloc::vec![0; 8]).is_err());
     }
 
     #[test]

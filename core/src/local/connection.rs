@@ -21,6 +21,7 @@
 //! framer fills up and [`Connection::spare_mut`] has no room.
 
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
@@ -234,7 +235,7 @@ impl Connection {
                 ..
             } => self.framer.spare_mut(),
             State::Closing { ended: false, .. } => {
-                self.framer = Framer::new(&self.talk.limits);
+                self.framer.restart();
                 self.framer.spare_mut()
             }
             State::Open { .. } | State::Closing { .. } | State::Closed { .. } => &mut [],
@@ -257,6 +258,29 @@ impl Connection {
     /// back.
     pub fn handle_input_drained(&mut self) {
         self.framer.shrink();
+    }
+
+    /// Whether it has no memory to read into, and may be lent some.
+    #[must_use]
+    pub const fn is_bare(&self) -> bool {
+        self.framer.is_bare()
+    }
+
+    /// Reads into `buffer` from now on, until [`Connection::reclaim`] gives it back.
+    ///
+    /// # Errors
+    ///
+    /// The buffer, when [it is not bare](Connection::is_bare).
+    pub fn lend(&mut self, buffer: Vec<u8>) -> Result<(), Vec<u8>> {
+        self.framer.lend(buffer)
+    }
+
+    /// Gives back the memory that it reads into, unless something waits there.
+    pub fn reclaim(&mut self) -> Option<Vec<u8>> {
+        if self.close_reason().is_some() {
+            self.framer.restart();
+        }
+        self.framer.reclaim()
     }
 
     /// The peer ended its input. Complete frames are still answered.

@@ -45,7 +45,7 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, ticket: Ticket, desk: 
         obeyed: Order::Serve,
         waived: false,
     };
-    while poll_fn(|context| task.poll(context)).await == Turn::Over {
+    while poll_fn(|context| task.turn(context)).await == Turn::Over {
         // Not by waking itself: the runtime would come back to it many times before it looks
         // which other sockets are ready.
         tokio::task::yield_now().await;
@@ -79,6 +79,14 @@ struct Task {
 }
 
 impl Task {
+    /// One turn, with memory to read into that is others' between turns.
+    fn turn(&mut self, context: &mut Context<'_>) -> Poll<Turn> {
+        self.ticket.shared.lend(&mut self.connection);
+        let turn = self.poll(context);
+        self.ticket.shared.reclaim(&mut self.connection);
+        turn
+    }
+
     /// One turn: orders, frames, output, actions, input, until nothing moves; then timers.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Turn> {
         if !self.waker.will_wake(context.waker()) {

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use hallway_core::local::connection::Server;
+use hallway_core::local::connection::{Connection, Server};
 use hallway_core::{ClientId, Gate, Limits};
 use tokio::sync::Notify;
+use zeroize::Zeroizing;
 
 /// One listener's address, bounds and admission book.
 #[derive(Debug)]
@@ -21,11 +22,14 @@ pub(super) struct Shared {
     /// How many connections of other users were dropped.
     pub(super) foreign: AtomicU64,
     controls: Mutex<BTreeMap<ClientId, Arc<Control>>>,
+    /// What a connection reads into, while none does.
+    buffer: Mutex<Option<Zeroizing<Vec<u8>>>>,
 }
 
 impl Shared {
     pub(super) fn new(limits: Limits, server: Server, own_uid: u32) -> Self {
         Self {
+            buffer: Mutex::new(None),
             limits,
             server,
             gate: Gate::new(&limits),
@@ -59,6 +63,30 @@ impl Shared {
         for control in controls {
             control.give(order);
         }
+    }
+
+    /// Gives a connection that is about to read memory for the longest frame.
+    pub(super) fn lend(&self, connection: &mut Connection) {
+        if !connection.is_bare() {
+            return;
+        }
+        let kept = self.buffer().take();
+        let length = self.limits.max_frame_bytes().saturating_add(1);
+        let buffer = kept.map_or_else(|| vec![0; length], |mut kept| std::mem::take(&mut *kept));
+        // It is bare: it takes it.
+        let _taken = connection.lend(buffer);
+    }
+
+    /// Takes that memory back for the next one, if nothing waits in it.
+    pub(super) fn reclaim(&self, connection: &mut Connection) {
+        let mut place = self.buffer();
+        if place.is_none() {
+            *place = connection.reclaim().map(Zeroizing::new);
+        }
+    }
+
+    fn buffer(&self) -> MutexGuard<'_, Option<Zeroizing<Vec<u8>>>> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn controls(&self) -> MutexGuard<'_, BTreeMap<ClientId, Arc<Control>>> {
