@@ -20,7 +20,11 @@ pub(super) const WAIT: Duration = Duration::from_secs(10);
 /// Where the messages of one connection go.
 pub(super) enum Desk {
     /// Into the inbox.
-    Inbox(Arc<Mailbox>),
+    Inbox {
+        mailbox: Arc<Mailbox>,
+        /// Whether there is a consumer to give way to.
+        consumed: Arc<AtomicBool>,
+    },
     /// They are questions about the inbox.
     Owner(Owner),
 }
@@ -42,15 +46,17 @@ impl Desk {
         wall: UnixTime,
     ) -> Verdict {
         match self {
-            Self::Inbox(mailbox) => Verdict::Enqueued(mailbox.push(kept, peer, wall).ok()),
+            Self::Inbox { mailbox, .. } => Verdict::Enqueued(mailbox.push(kept, peer, wall).ok()),
             Self::Owner(owner) => owner.receive(kept, now),
         }
     }
 
-    /// Whether the inbox is more than half full.
+    /// Whether the inbox is more than half full, and somebody empties it.
     pub(super) fn is_crowded(&self) -> bool {
         match self {
-            Self::Inbox(mailbox) => mailbox.is_crowded(),
+            Self::Inbox { mailbox, consumed } => {
+                mailbox.is_crowded() && consumed.load(Ordering::Relaxed)
+            }
             Self::Owner(_) => false,
         }
     }
@@ -63,7 +69,7 @@ impl Desk {
         context: &mut Context<'_>,
     ) -> bool {
         match self {
-            Self::Inbox(_) => false,
+            Self::Inbox { .. } => false,
             Self::Owner(owner) => owner.poll_late(connection, now, context),
         }
     }

@@ -148,6 +148,8 @@ impl DaemonBuilder {
         let mut published = Vec::new();
         let mut tasks = Vec::new();
 
+        // Over the owner channel there may be one; without it the daemon's user is.
+        let consumed = Arc::new(AtomicBool::new(!self.owner_channel));
         if self.owner_channel {
             let owner_path = slot.owner_path()?;
             let listener = slot.bind_owner()?;
@@ -157,7 +159,7 @@ impl DaemonBuilder {
                 &owner_path,
                 shared.server.token(),
             )?);
-            let (mailbox, taken) = (mailbox.clone(), Arc::new(AtomicBool::new(false)));
+            let (mailbox, taken) = (mailbox.clone(), consumed.clone());
             let desk = move || Desk::Owner(Owner::new(mailbox.clone(), taken.clone()));
             tasks.push(serve(listener, shared, desk, stopping.clone())?);
         }
@@ -194,7 +196,10 @@ impl DaemonBuilder {
         let registered = registry::publish(home.config(), &record)?;
         let desk = {
             let mailbox = mailbox.clone();
-            move || Desk::Inbox(mailbox.clone())
+            move || Desk::Inbox {
+                mailbox: mailbox.clone(),
+                consumed: consumed.clone(),
+            }
         };
         tasks.push(serve(listener, shared.clone(), desk, stopping)?);
         info!(%path, "listening");
