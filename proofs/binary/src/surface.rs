@@ -13,7 +13,7 @@ use hallway_core::limits::LimitsError;
 use hallway_core::local::capability::{self, CapabilityError};
 use hallway_core::local::connection::{Action, CloseReason, Connection, Event, Refusal, Server};
 use hallway_core::local::exchange::{Exchange, Failure, Outcome, SendError, SendId};
-use hallway_core::local::inbox::{Entry, EntryId, Full, Inbox, Peer};
+use hallway_core::local::inbox::{Entry, EntryId, Full, Inbox, Peer, Renderer};
 use hallway_core::local::input::{Input, InputError};
 use hallway_core::local::message::{self, Kept, Kind, Message, MessageError};
 use hallway_core::local::owner::{NotAQuestion, Question, Reply};
@@ -112,7 +112,8 @@ roots! { HALLWAY_TOKEN:
 
 roots! { HALLWAY_FRAMER:
     Framer::new, Framer::spare_mut, Framer::commit, Framer::next_frame, Framer::has_partial,
-    Framer::shrink, Framer::discard, core::ptr::drop_in_place::<Framer>,
+    Framer::shrink, Framer::is_bare, Framer::lend, Framer::reclaim, Framer::discard,
+    core::ptr::drop_in_place::<Framer>,
     FrameTooLong::seen, <FrameTooLong as Display>::fmt,
 }
 
@@ -138,13 +139,14 @@ roots! { HALLWAY_INBOX:
     Inbox::len, Inbox::is_empty, Inbox::bytes, Inbox::last, core::ptr::drop_in_place::<Inbox>,
     EntryId::get, EntryId::parse, <EntryId as Display>::fmt, <Full as Display>::fmt,
     Entry::id, Entry::peer, Entry::received_at, Entry::message, Entry::write_json,
+    Renderer::write_json, core::ptr::drop_in_place::<Renderer>,
 }
 
 roots! { HALLWAY_CONNECTION:
     Server::new, Server::token, <Refusal as Display>::fmt,
     Connection::new, Connection::spare_mut, Connection::handle_input,
-    Connection::handle_input_drained, Connection::handle_end_of_input, Connection::handle_stop,
-    Connection::handle_broken, Connection::handle_eviction, Connection::handle_frame,
+    Connection::handle_input_drained, Connection::is_bare, Connection::lend, Connection::reclaim,
+    Connection::handle_end_of_input, Connection::handle_stop, Connection::handle_broken, Connection::handle_eviction, Connection::handle_frame,
     Connection::handle_enqueued, Connection::handle_answered, Connection::pending,
     Connection::handle_output, Connection::poll_action, Connection::poll_timeout,
     Connection::handle_timeout, Connection::is_authenticated, Connection::close_reason,

@@ -113,8 +113,8 @@ impl Task {
                 return Poll::Ready(Turn::Over);
             }
             moved |= self.read(now, context);
-            moved |= self.tick(now, wall, context);
-            if !moved {
+            // The busy path looks at no timer.
+            if !moved && !self.tick(now, wall, context) {
                 return Poll::Pending;
             }
         }
@@ -207,16 +207,13 @@ impl Task {
             Poll::Ready(Ok(0)) => self.connection.handle_end_of_input(),
             Poll::Ready(Ok(n)) => self.connection.handle_input(n, now),
             Poll::Ready(Err(_)) => self.connection.handle_broken(),
-            Poll::Pending => {
-                self.connection.handle_input_drained();
-                return false;
-            }
+            Poll::Pending => return false,
         }
         true
     }
 
     /// Keeps the timer no later than the connection's deadline. A deadline that moved away is
-    /// only noticed when the timer fires: the busy path touches no timer.
+    /// only noticed when the timer fires.
     fn tick(&mut self, now: Instant, wall: UnixTime, context: &mut Context<'_>) -> bool {
         let Some(due) = self.connection.poll_timeout() else {
             return false;

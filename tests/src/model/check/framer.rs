@@ -59,6 +59,9 @@ pub fn check_framer(bytes: &[u8]) {
                     let kept = footprint(&run.framer) > KEPT + FIELDS;
                     assert!(!(kept && was_quiet), "memory is kept");
                     paused = run.fed;
+                    if run.fed % 2 == 1 {
+                        lend_again(&mut run.framer, limit);
+                    }
                 }
             }
             assert!(footprint(&run.framer) <= limit + 1 + FIELDS);
@@ -134,6 +137,16 @@ impl Run<'_> {
             .last()
             .map_or(0, |line| line.1)
     }
+}
+
+/// What it reads into is lent elsewhere, and it is lent what another had frames in.
+fn lend_again(framer: &mut Framer, limit: usize) {
+    let before = footprint(framer);
+    let taken = framer.reclaim().map_or(0, |buffer| buffer.len());
+    assert!(framer.is_bare() && framer.reclaim().is_none());
+    assert_eq!(footprint(framer) + taken, before);
+    framer.lend(vec![b'\n'; limit + 10]).expect("it is bare");
+    assert!(framer.lend(vec![b'\n'; 1]).is_err());
 }
 
 /// Terminal is terminal; and a framer that forgot is as good as new, unless it was terminal.
