@@ -616,6 +616,29 @@ mod tests {
     }
 
     #[test]
+    fn lent_memory_comes_back_between_frames_and_when_the_connection_closes() {
+        let limits = Limits::DEFAULT;
+        let mut connection = Connection::new(&limits, Instant::ORIGIN);
+        assert!(connection.is_bare());
+        assert_eq!(connection.reclaim(), None);
+        connection.lend(alloc::vec![0; 9_000]).unwrap();
+        assert!(connection.lend(Vec::new()).is_err() && !connection.is_bare());
+        assert_eq!(connection.spare_mut().len(), 9_000);
+        connection.spare_mut().fill(b'x');
+        connection.handle_input(9_000, Instant::ORIGIN);
+        assert_eq!(connection.reclaim(), None, "a partial frame waits");
+        connection.handle_eviction(Instant::ORIGIN, UnixTime::EPOCH);
+        assert_eq!(connection.reclaim().map(|buffer| buffer.len()), Some(9_000));
+        // What still comes is thrown away, into whatever it is lent.
+        connection.lend(alloc::vec![0; 10]).unwrap();
+        for _ in 0..3 {
+            assert_eq!(connection.spare_mut().len(), 10);
+            connection.handle_input(10, Instant::ORIGIN);
+        }
+        assert_eq!(connection.reclaim().map(|buffer| buffer.len()), Some(10));
+    }
+
+    #[test]
     fn the_longest_replies_fit_their_bounds() {
         let mut connection = Connection::new(&Limits::DEFAULT, Instant::ORIGIN);
         if let State::Open { enqueuing, .. } = &mut connection.talk.state {

@@ -469,6 +469,42 @@ mod tests {
     }
 
     #[test]
+    fn a_renderer_spells_what_changed() {
+        let mut inbox = inbox(10, 1_024);
+        let other = Peer { uid: 2, pid: 8 };
+        for (peer, at) in [(PEER, 0), (PEER, 0), (PEER, 1), (other, 1), (PEER, 0)] {
+            let message = Message::parse(b"{}", &Limits::DEFAULT).unwrap();
+            let at = UnixTime::from_millis(at).unwrap();
+            inbox.push(message.kept(), peer, at).unwrap();
+        }
+        let mut renderer = Renderer::default();
+        let mut said = Vec::new();
+        for entry in inbox.pending(None) {
+            let mut line = Vec::new();
+            renderer.write_json(entry, &mut line);
+            let mut alone = Vec::new();
+            entry.write_json(&mut alone);
+            assert_eq!(line, alone);
+            said.push(String::from_utf8(line).unwrap());
+        }
+        for (line, (id, at, uid, pid)) in said.iter().zip([
+            (1, 0, 1_000, 7),
+            (2, 0, 1_000, 7),
+            (3, 1, 1_000, 7),
+            (4, 1, 2, 8),
+            (5, 0, 1_000, 7),
+        ]) {
+            assert_eq!(
+                line,
+                &format!(
+                    r#"{{"event":"message","id":"uds-{id}","receivedAt":{at},"peer":{{"uid":{uid},"pid":{pid}}},"message":{{}}}}"#
+                )
+            );
+        }
+        assert_eq!(said.len(), 5);
+    }
+
+    #[test]
     fn ids_have_one_spelling() {
         assert_eq!(
             EntryId::parse("uds-18446744073709551615").unwrap().get(),
