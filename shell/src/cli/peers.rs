@@ -29,8 +29,9 @@ pub(super) async fn run(
         }
     }
     if output.json {
-        for peer in &peers {
-            output.raw(&value(peer).to_string())?;
+        let lines: Vec<_> = peers.iter().map(|peer| value(peer).to_string()).collect();
+        if !lines.is_empty() {
+            output.raw(&lines.join("\n"))?;
         }
     } else if peers.is_empty() {
         output.raw("no live sessions; start one with `hallway serve` or `hallway run`")?;

@@ -40,35 +40,33 @@ impl Processes {
         let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
             return Process::Gone;
         };
-        // Asked first: it is cheap, and knows of processes that /proc may hide.
-        let foreign = match test_kill_process(id) {
-            Err(Errno::SRCH) => return Process::Gone,
-            outcome => outcome == Err(Errno::PERM),
-        };
         match read_process(pid) {
-            Ok((stat, status)) => self.judge(&stat, &status),
+            Ok((uid, stat)) => self.judge(uid, &stat),
             // It has ended since. (Read through its directory, it is never another one.)
             Err(Errno::SRCH) => Process::Gone,
-            Err(_) if foreign => Process::Running {
-                uid: HIDDEN_UID,
-                started_at: None,
-                start_id: None,
+            // There is none, or /proc hides it: this knows of both.
+            Err(_) => match test_kill_process(id) {
+                Err(Errno::SRCH) => Process::Gone,
+                Err(Errno::PERM) => Process::Running {
+                    uid: HIDDEN_UID,
+                    started_at: None,
+                    start_id: None,
+                },
+                _ => Process::Unknown,
             },
-            Err(_) if test_kill_process(id) == Err(Errno::SRCH) => Process::Gone,
-            Err(_) => Process::Unknown,
         }
     }
 
-    /// What the content of `/proc/<pid>/stat` and `/proc/<pid>/status` says.
-    fn judge(&self, stat: &[u8], status: &[u8]) -> Process {
-        let (Some(stat), Some(status)) = (Stat::parse(stat), Status::parse(status)) else {
+    /// What follows for a process of the user `uid` from its `/proc/<pid>/stat`.
+    fn judge(&self, uid: u32, stat: &[u8]) -> Process {
+        let Some(stat) = Stat::parse(stat) else {
             return Process::Unknown;
         };
-        if stat.ended || status.thread {
+        if stat.ended || stat.thread {
             return Process::Gone;
         }
         Process::Running {
-            uid: status.uid,
+            uid,
             started_at: self.started_at(stat.start_ticks),
             start_id: self.start_id(stat.start_ticks),
         }
@@ -110,6 +108,8 @@ pub fn own_process_start() -> Option<String> {
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     ended: bool,
+    /// Not a process: one of its threads.
+    thread: bool,
     start_ticks: u64,
 }
 
@@ -119,57 +119,29 @@ impl Stat {
     fn parse(text: &[u8]) -> Option<Self> {
         let end = text.iter().rposition(|byte| *byte == b')')?;
         let fields = std::str::from_utf8(text.get(end..)?).ok()?;
-        // ")", then the third field, the state; the 22nd is the start time.
+        // ")", then the third field, the state; the 22nd is the start time; the 38th the signal
+        // that its end sends, which is -1 for threads alone.
         let mut fields = fields.split_ascii_whitespace().skip(1);
         let state = fields.next()?;
         let start_ticks = fields.nth(18)?.parse().ok()?;
+        let signal: i32 = fields.nth(15)?.parse().ok()?;
         Some(Self {
             ended: matches!(state, "Z" | "X" | "x"),
+            thread: signal == -1,
             start_ticks,
         })
     }
 }
 
-/// What counts of `/proc/<pid>/status`.
-#[derive(Debug, PartialEq, Eq)]
-struct Status {
-    thread: bool,
-    /// The effective user. The owner of `/proc/<pid>` is root for a process that must not be
-    /// dumped, as our own daemon.
-    uid: u32,
-}
-
-impl Status {
-    fn parse(text: &[u8]) -> Option<Self> {
-        let (mut group, mut pid, mut uid) = (None, None, None);
-        for line in text.split(|byte| *byte == b'\n') {
-            // The kernel escapes line feeds in the name on the first line.
-            let Some((key, value)) = std::str::from_utf8(line)
-                .ok()
-                .and_then(|l| l.split_once(':'))
-            else {
-                continue;
-            };
-            let mut values = value.split_ascii_whitespace().map(str::parse::<u32>);
-            match key {
-                "Tgid" => group = values.next()?.ok(),
-                "Pid" => pid = values.next()?.ok(),
-                "Uid" => uid = values.nth(1)?.ok(),
-                _ => {}
-            }
-        }
-        Some(Self {
-            thread: group? != pid?,
-            uid: uid?,
-        })
-    }
-}
-
-/// Both files through one handle, which never leads to a later process of the same pid.
-fn read_process(pid: u32) -> Result<(Vec<u8>, Vec<u8>), Errno> {
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+/// The effective user, and `stat`, both through one handle, which never leads to a later process
+/// of the same pid. The directory is its user's even when the files in it are root's, as those
+/// of a process that must not be dumped are, our own daemon for one. (`status` tells the user
+/// too, and whether it is a thread; it takes longer than all of this.)
+fn read_process(pid: u32) -> Result<(u32, Vec<u8>), Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let process = sys::openat(sys::CWD, format!("/proc/{pid}"), flags, Mode::empty())?;
-    Ok((read_proc(&process, "stat")?, read_proc(&process, "status")?))
+    let uid = sys::fstat(&process)?.st_uid;
+    Ok((uid, read_proc(&process, "stat")?))
 }
 
 /// The beginning of a file of the kernel's.
@@ -216,7 +188,7 @@ mod tests {
     use std::io::Read as _;
     use std::process::{Command, Stdio};
 
-    const TAIL: &str = "1 2 3 4 -1 5 6 7 8 9 10 11 12 13 20 0 1 0 4711 99 rest";
+    const TAIL: &str = "1 2 3 4 -1 5 6 7 8 9 10 11 12 13 20 0 1 0 4711 99 1 2 3 4 5 6 7 8 9 10 11 12 13 14 17 rest";
 
     fn parsed(stat: &str) -> Option<(bool, u64)> {
         Stat::parse(stat.as_bytes()).map(|stat| (stat.ended, stat.start_ticks))
@@ -243,6 +215,14 @@ mod tests {
                 Some((ended, 4_711))
             );
         }
+        let signal = |signal: &str| TAIL.replace(" 17 rest", signal);
+        let thread = |tail: &str| {
+            Stat::parse(format!("7 (x) S {tail}").as_bytes())
+                .unwrap()
+                .thread
+        };
+        assert!(thread(&signal(" -1 rest")));
+        assert!(!thread(TAIL) && !thread(&signal(" 0 rest")));
         let cut = TAIL.split(" 4711").next().unwrap();
         for rubbish in [
             "",
@@ -251,43 +231,13 @@ mod tests {
             "7 (x)",
             "7 (x) S",
             &format!("7 (x) S {cut}"),
+            &format!("7 (x) S {}", signal("")),
+            &format!("7 (x) S {}", signal(" x")),
         ] {
             assert_eq!(parsed(rubbish), None, "{rubbish}");
         }
         // A name need not be UTF-8.
         assert!(Stat::parse(&[b"7 (\xff) S ", TAIL.as_bytes()].concat()).is_some());
-    }
-
-    #[test]
-    fn the_effective_user_counts() {
-        let text = |tgid: u32| {
-            format!(
-                "Name:\tUid: 5\\nUid:\nUmask:\t0022\nTgid:\t{tgid}\nPid:\t7\nUid:\t1\t2\t3\t4\n"
-            )
-        };
-        let parse = |text: &str| Status::parse(text.as_bytes());
-        assert_eq!(
-            parse(&text(7)),
-            Some(Status {
-                thread: false,
-                uid: 2
-            })
-        );
-        assert_eq!(
-            parse(&text(6)),
-            Some(Status {
-                thread: true,
-                uid: 2
-            })
-        );
-        for rubbish in [
-            "",
-            "Uid:\t1\t2\n",
-            "Tgid:\t1\nPid:\t1\n",
-            "Tgid:\t1\nPid:\t1\nUid:\t1\n",
-        ] {
-            assert_eq!(parse(rubbish), None);
-        }
     }
 
     #[test]
@@ -406,6 +356,49 @@ mod tests {
         );
     }
 
+    /// Its files below /proc are root's; its directory is not.
+    #[test]
+    fn a_process_that_must_not_be_dumped_is_its_users() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        if crate::dir::own_uid() != 0 {
+            eprintln!("skipped: becoming another user takes root");
+            return;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let mode = |mode| std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&home, mode(0o755)).unwrap();
+        // Who may run a program and not read it gets a process that must not be dumped.
+        let program = home.path().join("cat");
+        std::fs::copy("/bin/cat", &program).unwrap();
+        std::fs::set_permissions(&program, mode(0o711)).unwrap();
+        let mut child = Command::new("setpriv")
+            // Through a shell: it is the second program that has lost root's capabilities.
+            .args([
+                "--reuid",
+                "65534",
+                "--clear-groups",
+                "sh",
+                "-c",
+                "exec \"$0\"",
+            ])
+            .arg(&program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let owner = std::fs::metadata(format!("/proc/{}/stat", child.id())).map(|file| file.uid());
+        let facts = process_facts(child.id());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(owner.unwrap(), 0, "it may be dumped");
+        assert!(
+            matches!(facts, Process::Running { uid: 65_534, .. }),
+            "{facts:?}"
+        );
+    }
+
     #[test]
     fn what_the_system_does_not_say_is_unknown() {
         let mute = Processes {
@@ -421,7 +414,7 @@ mod tests {
                 ..
             }
         ));
-        assert_eq!(mute.judge(b"", b""), Process::Unknown);
+        assert_eq!(mute.judge(0, b""), Process::Unknown);
         assert_eq!(mute.started_at(u64::MAX), None);
     }
 }
