@@ -8,7 +8,9 @@ mod process;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::thread::ScopedJoinHandle;
 
 use hallway_core::local::record::{Liveness, Process, Record, RecordError};
 
@@ -21,6 +23,10 @@ pub(super) const DIRECTORY: &str = "sessions";
 pub const ENTRYPOINT: &str = "hallway";
 /// How many entries of the directory are looked at.
 const MAX_SCANNED: usize = 100_000;
+/// How many threads read records at most.
+const MAX_THREADS: usize = 4;
+/// How many records one thread reads at least.
+const SHARE: usize = 500;
 
 /// Why the registry was not read or written.
 #[derive(Debug, thiserror::Error)]
@@ -147,13 +153,13 @@ pub fn scan(config_home: &Path) -> Result<Vec<Scanned>, RegistryError> {
         return Ok(Vec::new());
     };
     let (processes, own) = (Processes::new(), own_uid());
-    let scanned = pids(&dir)?.into_iter().filter_map(|pid| {
-        let outcome = match read(&dir, pid) {
+    let judge = |pid: &u32| {
+        let outcome = match read(&dir, *pid) {
             // Withdrawn since the directory was listed.
             Err(Skipped::File(error)) if error.is_not_found() => return None,
             Err(skipped) => Err(skipped),
             Ok(record) => {
-                let process = processes.facts(pid);
+                let process = processes.facts(*pid);
                 let liveness = record.liveness(&process, own);
                 Ok(Session {
                     record,
@@ -162,9 +168,38 @@ pub fn scan(config_home: &Path) -> Result<Vec<Scanned>, RegistryError> {
                 })
             }
         };
-        Some(Scanned { pid, outcome })
-    });
-    Ok(scanned.collect())
+        Some(Scanned { pid: *pid, outcome })
+    };
+    let pids: Vec<_> = pids(&dir)?.into_iter().collect();
+    Ok(shared(&pids, judge))
+}
+
+/// What `work` makes of each item, in their order. Many are shared between threads: it is the
+/// kernel that takes its time for each.
+fn shared<T: Sync, U: Send>(items: &[T], work: impl Fn(&T) -> Option<U> + Sync) -> Vec<U> {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let share = items.len().div_ceil(threads.min(MAX_THREADS)).max(SHARE);
+    let all = |items: &[T]| items.iter().filter_map(&work).collect::<Vec<_>>();
+    std::thread::scope(|scope| {
+        let mut shares = items.chunks(share);
+        let own = shares.next().unwrap_or_default();
+        let others: Vec<_> = shares
+            .map(|share| {
+                let thread = std::thread::Builder::new();
+                (share, thread.spawn_scoped(scope, || all(share)))
+            })
+            .collect();
+        let mut done = all(own);
+        for (share, thread) in others {
+            done.extend(match thread.map(ScopedJoinHandle::join) {
+                Ok(Ok(others)) => others,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                // The system has no thread to spare.
+                Err(_) => all(share),
+            });
+        }
+        done
+    })
 }
 
 /// Removes records of ours whose process is provably gone, and what killed writers left. Those

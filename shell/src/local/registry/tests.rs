@@ -283,3 +283,16 @@ fn the_cost_of_a_scan_grows_linearly() {
         "{small:?} for 1,000, {large:?} for 10,000"
     );
 }
+
+#[test]
+fn what_is_shared_between_threads_keeps_its_order() {
+    for count in [0, 1, SHARE - 1, SHARE, SHARE + 1, 3 * SHARE + 1, 20 * SHARE] {
+        let items: Vec<_> = (0..count).collect();
+        let odd = shared(&items, |item| (item % 2 == 1).then_some(item * 2));
+        let expected: Vec<_> = (0..count)
+            .filter(|item| item % 2 == 1)
+            .map(|item| item * 2)
+            .collect();
+        assert_eq!(odd, expected);
+    }
+}
