@@ -21,6 +21,8 @@ mod process;
 mod report;
 #[path = "daemon/scale.rs"]
 mod scale;
+#[path = "daemon/shipped.rs"]
+mod shipped;
 
 use std::process::ExitCode;
 
@@ -28,6 +30,7 @@ use anyhow::{Context, Result};
 
 use crate::figures::{Bench, MANY_CONNECTIONS};
 use crate::options::{Command, Options};
+use crate::shipped::Shipped;
 
 fn main() -> ExitCode {
     match options::parse(std::env::args().skip(1), env!("CARGO_BIN_EXE_hallway")) {
@@ -51,19 +54,31 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Keeper(directory) => process::keep(&directory)?,
         Command::Help => print!("{}", options::HELP),
         Command::List => {}
-        Command::Measure(options) if options.scale => scales(options)?,
-        Command::Measure(options) => return measure(options),
+        Command::Measure(mut options) => {
+            let shipped = options.build.then(Shipped::build).transpose()?;
+            if let Some(shipped) = &shipped {
+                options.program = shipped.program();
+            }
+            if !options.scale {
+                return measure(options, shipped.as_ref());
+            }
+            scales(options)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Measures and prints; fails if a figure could not be measured, never because a target is missed.
-fn measure(options: Options) -> Result<ExitCode> {
+fn measure(options: Options, shipped: Option<&Shipped>) -> Result<ExitCode> {
     let (json, self_check) = (options.json, options.self_check);
     let heading = heading(&options);
     let mut bench = Bench::new(options)?;
     let cores = bench.cores();
-    let figures = bench.measure();
+    let mut figures = bench.measure();
+    if !self_check {
+        figures.extend(shipped::figures(&bench.options, shipped));
+        figures.retain(|figure| bench.options.wants(figure.name));
+    }
     drop(bench);
     if !json {
         println!("{heading}");

@@ -22,6 +22,7 @@ FILTER            only figures whose name contains it
 --svg FILE        with --scale: draws that into FILE
 --self-check      the floor against itself: shows the noise, every ratio should be near 1
 --program PATH    the binary to measure instead of the one cargo built
+--build           builds the release anew, which takes minutes, and measures that
 --help            this text
 ";
 
@@ -38,6 +39,7 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     pub(crate) self_check: bool,
     pub(crate) program: PathBuf,
+    pub(crate) build: bool,
     pub(crate) filter: Option<String>,
     pub(crate) scale: bool,
     pub(crate) svg: Option<PathBuf>,
@@ -73,7 +75,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>, program: &str) -> R
     let (mut rounds, mut seconds, mut window) = (None, None, 256);
     let (mut bench, mut quick, mut json, mut self_check) = (false, false, false, false);
     let (mut program, mut filter) = (PathBuf::from(program), None);
-    let (mut scale, mut svg) = (false, None);
+    let (mut scale, mut svg, mut build) = (false, None, false);
     while let Some(argument) = arguments.next() {
         let mut value = || {
             arguments
@@ -94,6 +96,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>, program: &str) -> R
             "--window" => window = value()?.parse().context("--window takes a number")?,
             "--scale" => scale = true,
             "--svg" => svg = Some(PathBuf::from(value()?)),
+            "--build" => build = true,
             "--program" => program = value()?.into(),
             option if option.starts_with('-') => bail!("there is no option {option}; see --help"),
             text => filter = Some(text.to_owned()),
@@ -122,6 +125,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>, program: &str) -> R
         json,
         self_check,
         program,
+        build,
         filter,
         scale,
         svg,

@@ -12,7 +12,11 @@ pub(crate) enum Unit {
     Rate,
     Microseconds,
     Milliseconds,
+    Seconds,
     Mebibytes,
+    /// 10^6 bytes.
+    Megabytes,
+    Count,
     /// Gigabytes (10^9) a second.
     Gigabytes,
     /// Of something else that was measured with it.
@@ -228,7 +232,10 @@ impl Unit {
             Self::Rate => "messages/s",
             Self::Microseconds => "us",
             Self::Milliseconds => "ms",
+            Self::Seconds => "s",
             Self::Mebibytes => "MiB",
+            Self::Megabytes => "MB",
+            Self::Count => "",
             Self::Gigabytes => "GB/s",
             Self::Times => "times",
         }
@@ -236,20 +243,26 @@ impl Unit {
 
     fn bare(self, value: f64) -> String {
         match self {
-            Self::Rate => thousands(value),
+            Self::Rate | Self::Count => thousands(value),
             Self::Microseconds => format!("{value:.3}"),
-            Self::Milliseconds | Self::Mebibytes | Self::Gigabytes | Self::Times => {
-                format!("{value:.2}")
-            }
+            Self::Seconds => format!("{value:.0}"),
+            Self::Milliseconds
+            | Self::Mebibytes
+            | Self::Megabytes
+            | Self::Gigabytes
+            | Self::Times => format!("{value:.2}"),
         }
     }
 
     fn show(self, value: f64) -> String {
         match self {
             Self::Rate => format!("{}/s", self.bare(value)),
+            Self::Count => self.bare(value),
             Self::Microseconds
             | Self::Milliseconds
+            | Self::Seconds
             | Self::Mebibytes
+            | Self::Megabytes
             | Self::Gigabytes
             | Self::Times => {
                 format!("{} {}", self.bare(value), self.name())
