@@ -9,7 +9,7 @@ use std::arch::global_asm;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use hallway_tests::cost::{Client, SERVED_BYTES, cut, frame};
+use hallway_tests::cost::{Client, cut, frame, long_enough};
 
 // In assembly, because what the compiler makes would call itself.
 #[cfg(target_arch = "x86_64")]
@@ -46,7 +46,7 @@ static CANONICAL: LazyLock<u64> = LazyLock::new(|| {
 /// Serves `input`, again and again until it is long enough, and says how many blocks that took,
 /// and how many bytes were read.
 fn cost(input: &[u8], most: usize) -> (u64, u64) {
-    let repeated = input.repeat(SERVED_BYTES.div_ceil(input.len()));
+    let repeated = long_enough(input);
     let mut client = Client::new();
     let before = BLOCKS.load(Ordering::Relaxed);
     let read = client.serve(&repeated, most);

@@ -11,7 +11,7 @@ pub const TOKEN: &str = "0000000000000000000000000000000000000000000000000000000
 
 /// At least so many bytes are served at a time, so that what a connection costs by itself has no
 /// weight.
-pub const SERVED_BYTES: usize = 4_096;
+const SERVED_BYTES: usize = 4_096;
 
 const NOW: Instant = Instant::from_nanos(1);
 const WALL: UnixTime = UnixTime::from_millis(1_767_323_045_678).expect("a time");
@@ -26,6 +26,12 @@ pub fn frame(text_bytes: usize) -> Vec<u8> {
         "{{\"type\":\"text\",\"data\":\"{text}\",\"ts\":\"2026-01-02T03:04:05.678Z\",\"meta\":{{\"authToken\":\"{TOKEN}\"}}}}\n"
     )
     .into_bytes()
+}
+
+/// The input, which is not empty, again and again until it is long enough to be measured.
+#[must_use]
+pub fn long_enough(input: &[u8]) -> Vec<u8> {
+    input.repeat(SERVED_BYTES.div_ceil(input.len().max(1)))
 }
 
 /// The longest read of each way to cut an input.
