@@ -2,7 +2,7 @@
 //! on serving everybody else.
 
 use std::fs;
-use std::io::IoSlice;
+use std::io::{IoSlice, Write as _};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::AsFd as _;
@@ -97,6 +97,24 @@ fn a_peer_that_never_reads_and_goes_on_writing_is_cut_off() {
     }
     let grown = served.resident_bytes().saturating_sub(before);
     assert!(grown < 1 << 20, "grew by {grown}");
+}
+
+/// Its socket is never found empty.
+#[test]
+fn a_refused_peer_that_leaves_no_pause_is_cut_off() {
+    let home = home();
+    let served = home.serve(&["--limit", "closing_timeout=300"]);
+    let mut wire = served.wire();
+    wire.send("x\n");
+    let writers = [(); 3].map(|()| wire.stream().try_clone().unwrap());
+    std::thread::scope(|scope| {
+        for mut stream in writers {
+            scope.spawn(move || while stream.write_all(&[b'x'; 65_536]).is_ok() {});
+        }
+    });
+    wire.expect_hangup();
+    let mut beat = served.wire();
+    beat.ping(&served.token(), &served.path);
 }
 
 #[test]

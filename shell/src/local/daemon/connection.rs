@@ -110,11 +110,12 @@ impl Task {
                 return Poll::Ready(Turn::Ended);
             }
             if budget == 0 {
+                self.expire(now, wall);
                 return Poll::Ready(Turn::Over);
             }
             moved |= self.read(now, context);
             // The busy path looks at no timer.
-            if !moved && !self.tick(now, wall, context) {
+            if !moved && !self.expire(now, wall) && !self.tick(now, wall, context) {
                 return Poll::Pending;
             }
         }
@@ -210,6 +211,17 @@ impl Task {
             Poll::Pending => return false,
         }
         true
+    }
+
+    /// Ends what is due by the clock: a timer does not fire while a peer leaves nothing to wait
+    /// for. Whether something was.
+    fn expire(&mut self, now: Instant, wall: UnixTime) -> bool {
+        let due = self.connection.poll_timeout();
+        let is_due = due.is_some_and(|due| due <= now);
+        if is_due {
+            self.connection.handle_timeout(now, wall);
+        }
+        is_due
     }
 
     /// Keeps the timer no later than the connection's deadline. A deadline that moved away is
