@@ -1,7 +1,18 @@
 //! Requests to call a method of ours (relay.md §2.3): what they ask, and the plaintexts of the
 //! answers. What a method does is the shell's.
 
+mod call;
+mod invalid;
+mod tool;
+
 use alloc::string::String;
+
+pub use call::{
+    Bounds, Call, MAX_ARGUMENT_BYTES, MAX_ARGUMENTS, MAX_HASH_BYTES, MAX_PATH_BYTES, Method, Place,
+    UnknownMethod,
+};
+pub use invalid::{Invalid, Parameter, failure, not_run};
+pub use tool::Invocation;
 
 use super::cipher::{Cipher, OpenError, Plaintext};
 use super::raw::{Object, Raw, Text};

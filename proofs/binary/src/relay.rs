@@ -26,7 +26,10 @@ use hallway_core::relay::plaintext::{
     Usage, UserMessage, UserMeta,
 };
 use hallway_core::relay::raw::{Raw, Text};
-use hallway_core::relay::rpc::{self, Request};
+use hallway_core::relay::rpc::{
+    self as invalid, self, Bounds, Call, Invalid, Invocation, Method, Parameter, Place, Request,
+    UnknownMethod,
+};
 use hallway_core::relay::socketio::{self, AckId, Args, ReservedName};
 use hallway_core::relay::update::{
     self, Ephemeral, MachineRow, SessionRow, StoredMessage, Update, VersionedValue,
@@ -118,6 +121,9 @@ roots! { HALLWAY_RELAY_CODECS:
     events::session_end, events::machine_alive, events::rpc_method,
     events::machine_update_metadata, events::machine_update_state,
     Request::parse, Request::method_in, Request::open, rpc::Refusal::text, rpc::error,
+    Method::name, <Method as core::str::FromStr>::from_str, <UnknownMethod as Display>::fmt,
+    Place::named, Place::below, Call::parse, Parameter::name, Invalid::answer,
+    <Invalid<'static> as Display>::fmt, invalid::failure, invalid::not_run,
     update::Body::parse, Update::parse, Update::to_json, VersionedValue::parse,
     VersionedValue::to_json, StoredMessage::parse, StoredMessage::to_json,
     StoredMessage::sealed, SessionRow::parse, SessionRow::to_json, MachineRow::parse,
@@ -236,7 +242,8 @@ derived! { HALLWAY_RELAY_DERIVED:
     Limits, LimitsBuilder, Raw<'static>, Text<'static>, engineio::Packet<'static>,
     Handshake<'static>, engineio::Violation, AckId<'static>, Args<'static>,
     socketio::Packet<'static>, socketio::Body<'static>, socketio::Violation, ReservedName,
-    Outside<'static>, Request<'static>, rpc::Refusal, update::Body<'static>, Update<'static>,
+    Outside<'static>, Request<'static>, rpc::Refusal, Method, UnknownMethod, Place,
+    Call, Parameter, Invalid<'static>, Invocation, Bounds<'static>, update::Body<'static>, Update<'static>,
     VersionedValue<'static>, StoredMessage<'static>, SessionRow<'static>, MachineRow<'static>, Ephemeral<'static>,
     Field<Text<'static>>, PublicKey, OpenError, SealError, Plaintext, SessionMessage<'static>,
     AgentMessage<'static>, AgentContent<'static>, SessionEvent<'static>, AcpData<'static>,

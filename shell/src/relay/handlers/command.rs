@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use hallway_core::relay::rpc::Place;
 use rustix::fs::OFlags;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
-use super::{Failure, Outcome, Shared, beneath, failed, path_text, received};
+use super::{Failure, Outcome, Shared, beneath, failed};
 use crate::group::Group;
 
 /// What no command is to see.
@@ -32,16 +33,13 @@ pub(super) enum How {
     TooMuch(&'static str),
 }
 
-/// `{command, cwd?, timeout?}`.
-pub(super) async fn bash(shared: &Shared, params: &Value) -> Outcome {
-    let Some(line) = params.get("command").and_then(Value::as_str) else {
-        let what = received(params.get("command").unwrap_or(&Value::Null));
-        let error = format!("The \"command\" argument must be of type string. Received {what}");
-        return Ok(answer(String::new(), error.clone(), 1, error));
-    };
-    let directory = directory(shared, params.get("cwd"))?;
-    let timeout = params.get("timeout").and_then(Value::as_u64);
-    let timeout = timeout.map_or(shared.limits.command_timeout, Duration::from_millis);
+pub(super) async fn bash(
+    shared: &Shared,
+    line: &str,
+    directory: &Place,
+    timeout: Duration,
+) -> Outcome {
+    let directory = self::directory(shared, directory)?;
     tracing::warn!(command = line, "the app runs a command");
     let mut command = Command::new("/bin/sh");
     command.args(["-c", line]);
@@ -91,18 +89,11 @@ fn answer(stdout: String, stderr: String, code: i32, error: String) -> Value {
     })
 }
 
-/// The directory that a request wants: the working directory, unless it names another below.
-pub(super) fn directory(shared: &Shared, cwd: Option<&Value>) -> Result<OwnedFd, Failure> {
-    let (below, path) = match cwd {
-        // As in the reference, `/` is none.
-        None | Some(Value::Null) => (String::new(), "."),
-        Some(cwd) => match path_text(cwd)? {
-            "" | "/" => (String::new(), "."),
-            path => (shared.confined(cwd)?, path),
-        },
-    };
+/// The directory that a request wants.
+pub(super) fn directory(shared: &Shared, place: &Place) -> Result<OwnedFd, Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    beneath::open(&shared.dir, &below, flags).map_err(|error| Shared::told(error, "chdir", path))
+    beneath::open(&shared.dir, place.below(), flags)
+        .map_err(|error| Shared::told(error, "chdir", place))
 }
 
 /// Runs a command to its end, in `directory`. Dropping it kills all that was started.

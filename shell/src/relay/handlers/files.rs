@@ -5,21 +5,19 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use hallway_core::relay::base64;
+use hallway_core::relay::rpc::Place;
 use rustix::fs::{self as sys, AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::{Failure, Outcome, Shared, beneath, failed, path_text, received};
+use super::{Failure, Outcome, Shared, beneath, failed};
 use crate::entropy;
 
-pub(super) fn read(shared: &Shared, params: &Value) -> Outcome {
-    let wanted = params.get("path").unwrap_or(&Value::Null);
-    let below = shared.confined(wanted)?;
-    let path = path_text(wanted)?;
-    let file = beneath::open(&shared.dir, &below, OFlags::RDONLY)
+pub(super) fn read(shared: &Shared, path: &Place) -> Outcome {
+    let file = beneath::open(&shared.dir, path.below(), OFlags::RDONLY)
         .map_err(|error| Shared::told(error, "open", path))?;
-    let content = content(file, shared.limits.max_file_bytes, path)?;
+    let content = content(file, shared.limits.max_file_bytes, path.named())?;
     Ok(json!({"success": true, "content": base64::encode(&content)}))
 }
 
@@ -55,45 +53,25 @@ fn content(file: OwnedFd, max: usize, path: &str) -> Result<Vec<u8>, Failure> {
     Ok(content)
 }
 
-pub(super) fn write(shared: &Shared, params: &Value) -> Outcome {
-    let wanted = params.get("path").unwrap_or(&Value::Null);
-    let below = shared.confined(wanted)?;
-    let path = path_text(wanted)?;
-    let (parent, name) = below.rsplit_once('/').unwrap_or(("", &below));
+pub(super) fn write(
+    shared: &Shared,
+    path: &Place,
+    bytes: &[u8],
+    expected: Option<&str>,
+) -> Outcome {
+    let below = path.below();
+    let (parent, name) = below.rsplit_once('/').unwrap_or(("", below));
     if name.is_empty() {
-        return Err(failed(beneath::words(Errno::ISDIR, "open", path)));
+        return Err(failed(beneath::words(Errno::ISDIR, "open", path.named())));
     }
     let parent = beneath::open(&shared.dir, parent, OFlags::RDONLY | OFlags::DIRECTORY)
         .map_err(|error| Shared::told(error, "open", path))?;
-    let expected = match params.get("expectedHash") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(hash)) => Some(hash.as_str()),
-        Some(other) => {
-            return Err(failed(format!(
-                "The hash must be a string. Received {}",
-                received(other)
-            )));
-        }
-    };
     let mode = check(shared, &parent, name, path, expected)?;
-    let bytes = match params.get("content") {
-        Some(Value::String(text)) => base64::decode(text),
-        other => {
-            let what = received(other.unwrap_or(&Value::Null));
-            return Err(failed(format!(
-                "The first argument must be of type string or an instance of Buffer, ArrayBuffer, or Array or an Array-like Object. Received {what}"
-            )));
-        }
-    };
-    let max = shared.limits.max_file_bytes;
-    if bytes.len() > max {
-        return Err(failed(format!("The content has more than {max} bytes")));
-    }
-    put(&parent, name, &bytes, mode).map_err(|error| match error {
+    put(&parent, name, bytes, mode).map_err(|error| match error {
         Errno::EXIST => already(),
-        error => failed(beneath::words(error, "open", path)),
+        error => failed(beneath::words(error, "open", path.named())),
     })?;
-    Ok(json!({"success": true, "hash": hash(&bytes)}))
+    Ok(json!({"success": true, "hash": hash(bytes)}))
 }
 
 fn already() -> Failure {
@@ -106,7 +84,7 @@ fn check(
     shared: &Shared,
     parent: &OwnedFd,
     name: &str,
-    path: &str,
+    path: &Place,
     expected: Option<&str>,
 ) -> Result<Option<Mode>, Failure> {
     let opened = beneath::open(parent, name, OFlags::RDONLY);
@@ -119,8 +97,8 @@ fn check(
         (Ok(_), None) => Err(already()),
         (Ok(file), Some(expected)) => {
             let stat = sys::fstat(&file);
-            let stat = stat.map_err(|error| failed(beneath::words(error, "stat", path)))?;
-            let actual = hash(&content(file, shared.limits.max_file_bytes, path)?);
+            let stat = stat.map_err(|error| failed(beneath::words(error, "stat", path.named())))?;
+            let actual = hash(&content(file, shared.limits.max_file_bytes, path.named())?);
             if actual != expected {
                 return Err(failed(format!(
                     "File hash mismatch. Expected: {expected}, Actual: {actual}"

@@ -3,10 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use hallway_core::relay::rpc::Place;
 use rustix::fs::{self as sys, AtFlags, Dir, FileType, OFlags, Stat};
 use serde_json::{Map, Value, json};
 
-use super::{Failure, Outcome, Shared, beneath, failed, order, path_text};
+use super::{Failure, Outcome, Shared, beneath, failed, order};
 
 const HANDLE: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 
@@ -24,14 +25,11 @@ impl Entry {
     }
 }
 
-pub(super) fn list(shared: &Shared, params: &Value) -> Outcome {
-    let wanted = params.get("path").unwrap_or(&Value::Null);
-    let below = shared.confined(wanted)?;
-    let path = path_text(wanted)?;
-    let dir = beneath::open(&shared.dir, &below, HANDLE)
+pub(super) fn list(shared: &Shared, path: &Place) -> Outcome {
+    let dir = beneath::open(&shared.dir, path.below(), HANDLE)
         .map_err(|error| Shared::told(error, "scandir", path))?;
     let mut left = shared.limits.max_entries;
-    let entries = entries(&dir, &mut left, path)?;
+    let entries = entries(&dir, &mut left, path.named())?;
     let entries: Vec<_> = entries
         .iter()
         .map(|entry| {
@@ -47,28 +45,15 @@ pub(super) fn list(shared: &Shared, params: &Value) -> Outcome {
     Ok(json!({"success": true, "entries": entries}))
 }
 
-pub(super) fn tree(shared: &Shared, params: &Value) -> Outcome {
-    let wanted = params.get("path").unwrap_or(&Value::Null);
-    let below = shared.confined(wanted)?;
-    let path = path_text(wanted)?;
-    let depth = params
-        .get("maxDepth")
-        .and_then(Value::as_f64)
-        .unwrap_or(0.0);
-    if depth < 0.0 {
-        return Err(failed("maxDepth must be non-negative"));
-    }
-    let most = shared.limits.max_depth;
-    let depth = (0..most)
-        .take_while(|level| f64::from(*level) < depth)
-        .count();
+pub(super) fn tree(shared: &Shared, path: &Place, depth: u32) -> Outcome {
     let inaccessible = || failed("Failed to access the specified path");
     let handle =
-        beneath::open(&shared.dir, &below, OFlags::RDONLY).map_err(|error| match error {
+        beneath::open(&shared.dir, path.below(), OFlags::RDONLY).map_err(|error| match error {
             beneath::Error::Link => Shared::told(error, "stat", path),
             beneath::Error::System(_) => inaccessible(),
         })?;
     let stat = sys::fstat(&handle).map_err(|_| inaccessible())?;
+    let path = path.named();
     let name = path.rsplit('/').next().filter(|name| !name.is_empty());
     let mut walk = Walk {
         left: shared.limits.max_entries,
@@ -91,7 +76,7 @@ impl Walk {
         stat: &Stat,
         name: &str,
         path: &str,
-        depth: usize,
+        depth: u32,
     ) -> Result<Value, Failure> {
         if Instant::now() > self.until {
             return Err(failed("It took too long"));

@@ -14,85 +14,16 @@ mod tools;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hallway_core::relay::path::confine;
 use hallway_core::relay::raw::Raw;
-use serde_json::{Value, json};
+use hallway_core::relay::rpc::{self, Bounds, Call, Place};
+pub use hallway_core::relay::rpc::{Method, UnknownMethod};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::dir::{Dir, DirError};
-
-/// A method of an app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Method {
-    /// Runs a shell command.
-    Bash,
-    /// Reads a file.
-    ReadFile,
-    /// Writes a file.
-    WriteFile,
-    /// Lists a directory.
-    ListDirectory,
-    /// Lists a directory and those below it.
-    GetDirectoryTree,
-    /// Searches with `rg`.
-    Ripgrep,
-    /// Compares with `difft`.
-    Difftastic,
-}
-
-impl Method {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Bash,
-        Self::ReadFile,
-        Self::WriteFile,
-        Self::ListDirectory,
-        Self::GetDirectoryTree,
-        Self::Ripgrep,
-        Self::Difftastic,
-    ];
-
-    /// Its name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Bash => "bash",
-            Self::ReadFile => "readFile",
-            Self::WriteFile => "writeFile",
-            Self::ListDirectory => "listDirectory",
-            Self::GetDirectoryTree => "getDirectoryTree",
-            Self::Ripgrep => "ripgrep",
-            Self::Difftastic => "difftastic",
-        }
-    }
-
-    /// The parameter that the reference looks at first.
-    const fn first_parameter(self) -> &'static str {
-        match self {
-            Self::Bash => "command",
-            Self::ReadFile | Self::WriteFile | Self::ListDirectory | Self::GetDirectoryTree => {
-                "path"
-            }
-            Self::Ripgrep | Self::Difftastic => "args",
-        }
-    }
-}
-
-impl FromStr for Method {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|method| method.name() == name).ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|method| method.name()).collect();
-            format!("there is no such method; use one of {}", names.join(", "))
-        })
-    }
-}
 
 /// The bounds of the methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,18 +74,13 @@ struct Shared {
     running: Semaphore,
 }
 
-/// Why a method failed: an answer of its own, or one for the whole request.
-enum Failure {
-    /// `{success:false,error}`.
-    Answer(String),
-    /// `{error}`: the parameters make no sense.
-    Request(String),
-}
+/// What is said of a failure: `{success:false,error}`.
+struct Failure(String);
 
 type Outcome = Result<Value, Failure>;
 
 fn failed(error: impl Into<String>) -> Failure {
-    Failure::Answer(error.into())
+    Failure(error.into())
 }
 
 impl Handlers {
@@ -196,47 +122,52 @@ impl Handlers {
             tracing::info!(method = method.name(), "a method is not allowed");
             return None;
         }
-        let answer = self
-            .answer(method, params)
-            .await
-            .unwrap_or_else(|failure| match failure {
-                Failure::Answer(error) => json!({"success": false, "error": error}),
-                Failure::Request(error) => json!({"error": error}),
-            });
-        Some(answer.to_string())
-    }
-
-    async fn answer(&self, method: Method, params: Raw<'_>) -> Outcome {
         let limits = &self.shared.limits;
         let Ok(_permit) = self.shared.running.try_acquire() else {
             let most = limits.max_running;
-            return Err(Failure::Request(format!(
-                "{most} requests are running; try again"
-            )));
+            let error = format!("{most} requests are running; try again");
+            return Some(rpc::error(&error));
         };
-        let params: Value = serde_json::from_str(params.as_str())
-            .map_err(|_| Failure::Request("The parameters cannot be read".to_owned()))?;
-        if params.is_null() {
-            let first = method.first_parameter();
-            return Err(Failure::Request(format!(
-                "Cannot read properties of null (reading '{first}')"
-            )));
-        }
-        match method {
-            Method::Bash => command::bash(&self.shared, &params).await,
-            Method::Ripgrep => tools::run(&self.shared, &tools::RIPGREP, &params).await,
-            Method::Difftastic => tools::run(&self.shared, &tools::DIFFTASTIC, &params).await,
-            Method::ReadFile => self.blocking(params, files::read).await,
-            Method::WriteFile => self.blocking(params, files::write).await,
-            Method::ListDirectory => self.blocking(params, listing::list).await,
-            Method::GetDirectoryTree => self.blocking(params, listing::tree).await,
+        let call = match Call::parse(method, params, &self.shared.bounds()) {
+            Ok(call) => call,
+            Err(invalid) => return Some(invalid.answer(method)),
+        };
+        Some(match self.answer(call).await {
+            Ok(answer) => answer.to_string(),
+            Err(Failure(error)) => rpc::failure(&error),
+        })
+    }
+
+    async fn answer(&self, call: Call) -> Outcome {
+        match call {
+            Call::Bash {
+                command,
+                directory,
+                timeout,
+            } => command::bash(&self.shared, &command, &directory, timeout).await,
+            Call::Tool(invocation) => tools::run(&self.shared, &invocation).await,
+            Call::ReadFile { path } => self.blocking(move |it| files::read(it, &path)).await,
+            Call::WriteFile {
+                path,
+                content,
+                expected_hash,
+            } => {
+                let work =
+                    move |it: &_| files::write(it, &path, &content, expected_hash.as_deref());
+                self.blocking(work).await
+            }
+            Call::ListDirectory { path } => self.blocking(move |it| listing::list(it, &path)).await,
+            Call::GetDirectoryTree { path, depth } => {
+                self.blocking(move |it| listing::tree(it, &path, depth))
+                    .await
+            }
         }
     }
 
     /// Works with files on a thread of its own.
-    async fn blocking(&self, params: Value, work: fn(&Shared, &Value) -> Outcome) -> Outcome {
+    async fn blocking(&self, work: impl FnOnce(&Shared) -> Outcome + Send + 'static) -> Outcome {
         let shared = self.shared.clone();
-        let work = tokio::task::spawn_blocking(move || work(&shared, &params));
+        let work = tokio::task::spawn_blocking(move || work(&shared));
         match tokio::time::timeout(self.shared.limits.max_time, work).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(failed("Unknown error")),
@@ -246,41 +177,25 @@ impl Handlers {
 }
 
 impl Shared {
-    /// The path `path` of a request, relative to the working directory: empty for itself.
-    fn confined(&self, path: &Value) -> Result<String, Failure> {
-        let path = path_text(path)?;
-        confine(&self.path, path).map_err(|error| failed(error.to_string()))
+    fn bounds(&self) -> Bounds<'_> {
+        let limits = &self.limits;
+        Bounds {
+            directory: &self.path,
+            max_file_bytes: limits.max_file_bytes,
+            max_depth: limits.max_depth,
+            command_timeout: limits.command_timeout,
+            max_time: limits.max_time,
+        }
     }
 
     /// What comes of an error with the path of a request.
-    fn told(error: beneath::Error, call: &str, path: &str) -> Failure {
+    fn told(error: beneath::Error, call: &str, path: &Place) -> Failure {
+        let path = path.named();
         match error {
             beneath::Error::Link => failed(format!(
                 "Access denied: Path '{path}' leads through a symbolic link"
             )),
             beneath::Error::System(error) => failed(beneath::words(error, call, path)),
         }
-    }
-}
-
-/// The text of a path. The words of the refusal are the reference's platform's.
-fn path_text(path: &Value) -> Result<&str, Failure> {
-    path.as_str().ok_or_else(|| {
-        let what = received(path);
-        Failure::Request(format!(
-            "The \"paths[1]\" argument must be of type string. Received {what}"
-        ))
-    })
-}
-
-/// What a value is, in the words of the reference's platform.
-fn received(value: &Value) -> String {
-    match value {
-        Value::Null => "undefined".to_owned(),
-        Value::Bool(value) => format!("type boolean ({value})"),
-        Value::Number(value) => format!("type number ({value})"),
-        Value::String(_) => "type string".to_owned(),
-        Value::Array(_) => "an instance of Array".to_owned(),
-        Value::Object(_) => "an instance of Object".to_owned(),
     }
 }

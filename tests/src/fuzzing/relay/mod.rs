@@ -2,6 +2,7 @@
 //! model's own JSON, index walks in the manner of the reference, bits one by one. And its machines,
 //! against a server over a network that loses things.
 
+mod calls;
 mod cipher;
 mod codecs;
 mod credentials;

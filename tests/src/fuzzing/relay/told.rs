@@ -11,6 +11,7 @@ use hallway_core::relay::update::{
     Body, Ephemeral, SessionRow, StoredMessage, Update, VersionedValue,
 };
 
+use super::calls::check_calls;
 use super::text;
 use crate::model::json::{Json, Member, decode, last};
 
@@ -168,7 +169,7 @@ fn check_ephemeral(raw: Raw<'_>, members: &[Member<'_>]) {
 }
 
 /// Reads `bytes`, up to the first 0, as the payload of a call, seals what is behind it as the
-/// parameters of one, and takes both for paths.
+/// parameters of one and of every common method, and takes both for paths.
 ///
 /// # Panics
 ///
@@ -179,6 +180,7 @@ pub fn check_rpc(bytes: &[u8]) {
     let second = text(parts.next().unwrap_or_default());
     check_request(&first);
     check_params(&second);
+    check_calls(&second);
     check_path(&first, &second);
     check_path("/w", &first);
     let error = rpc::error(&second);
@@ -273,7 +275,7 @@ fn check_path(directory: &str, path: &str) {
 }
 
 /// Where one is after each step of `path`.
-fn steps(mut at: Vec<String>, path: &str) -> Vec<String> {
+pub(super) fn steps(mut at: Vec<String>, path: &str) -> Vec<String> {
     let mut name = String::new();
     for char in path.chars().chain(['/']) {
         if char != '/' {
