@@ -391,3 +391,160 @@ async fn a_written_file_is_whole_and_keeps_its_mode() {
     let names: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
     assert_eq!(names.len(), 6, "nothing is left beside: {names:?}");
 }
+
+/// A directory of programs, and a `rg` and a `difft` that are this shell script.
+fn fake(script: &str) -> TempDir {
+    use std::os::unix::fs::PermissionsExt as _;
+    let programs = tempfile::tempdir().unwrap();
+    for name in ["rg", "difft"] {
+        let path = programs.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    programs
+}
+
+fn with_programs(dir: &TempDir, programs: impl AsRef<std::ffi::OsStr>) -> Handlers {
+    let (path, limits) = (real(dir), HandlerLimits::DEFAULT);
+    Handlers::with_programs(Path::new(&path), Method::ALL, limits, programs.as_ref()).unwrap()
+}
+
+/// What a name led to when it was looked at is what the program opens, also when a link has
+/// taken its place before.
+///
+/// Covers: R9.10a
+#[tokio::test]
+async fn a_link_that_is_put_in_place_after_the_check_leads_nowhere() {
+    let dir = directory();
+    let outside = tempfile::tempdir().unwrap();
+    fs::create_dir(outside.path().join("e")).unwrap();
+    for name in ["f", "b.txt", "g"] {
+        fs::write(outside.path().join(name), "SECRET").unwrap();
+    }
+    fs::write(dir.path().join("d/g"), "inside").unwrap();
+    let at = |name: &str| outside.path().join(name).to_str().unwrap().to_owned();
+    let (started, go) = (at("started"), at("go"));
+    // It says that it runs, waits for the links, and opens all that it was given.
+    let script = format!(
+        "touch {started}; until [ -e {go} ]; do sleep 0.01; done; cat ./g
+        for path; do case $path in /*) if [ -d \"$path\" ]; then cat \"$path/f\"; else cat \"$path\"; fi;; esac; done"
+    );
+    let programs = fake(&script);
+    let handlers = with_programs(&dir, programs.path());
+    for (method, args) in [
+        ("ripgrep", json!(["-e", "x", "../b.txt", "."])),
+        ("difftastic", json!(["../b.txt", "../d"])),
+    ] {
+        let params = json!({"args": args, "cwd": "d"});
+        let swap = async {
+            while !Path::new(&started).exists() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            fs::rename(dir.path().join("b.txt"), dir.path().join("b")).unwrap();
+            fs::rename(dir.path().join("d"), dir.path().join("c")).unwrap();
+            symlink(at("b.txt"), dir.path().join("b.txt")).unwrap();
+            symlink(outside.path(), dir.path().join("d")).unwrap();
+            fs::write(&go, "").unwrap();
+        };
+        let (answer, ()) = tokio::join!(call(&handlers, method, &params), swap);
+        assert_eq!(answer["stdout"], "insideB\nx", "{answer}");
+        for name in ["b.txt", "d"] {
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        fs::rename(dir.path().join("b"), dir.path().join("b.txt")).unwrap();
+        fs::rename(dir.path().join("c"), dir.path().join("d")).unwrap();
+        fs::remove_file(&started).unwrap();
+        fs::remove_file(&go).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn tools_are_given_what_is_known_and_the_app_its_own_names() {
+    let dir = directory();
+    let programs = fake("for word; do echo \"$word\"; done; echo \"$9/x\" >&2; ls /proc/$$/fd >&2");
+    let handlers = with_programs(&dir, programs.path());
+    let args = json!(["-g", "--pre=x", "-e", "-p", "d/", "./b.txt", "d/f"]);
+    let answer = call(&handlers, "ripgrep", &json!({"args": args})).await;
+    let words = answer["stdout"].as_str().unwrap();
+    let expected = "--no-config\n--no-follow\n--no-ignore-parent\n--no-ignore-global\n\
+        --no-ignore-exclude\n--no-ignore-messages\n--glob=--pre=x\n--regexp=-p\n--\nd\n./b.txt\nd/f\n";
+    assert_eq!(words, expected);
+    // In JSON a name is text of JSON.
+    fs::write(dir.path().join("q\"\\"), "").unwrap();
+    let args = json!(["--json", "-e", "x", "q\"\\", "b.txt"]);
+    let answer = call(&handlers, "ripgrep", &json!({"args": args})).await;
+    let words = answer["stdout"].as_str().unwrap();
+    assert!(words.ends_with("--\nq\\\"\\\\\nb.txt\n"), "{words}");
+    // What cannot be held is refused: no pipe is waited for.
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        dir.path().join("p"),
+        rustix::fs::Mode::RWXU,
+    )
+    .unwrap();
+    for (path, error) in [
+        ("p", "Access denied: Path 'p' is no regular file"),
+        ("none", "ENOENT: no such file or directory, open 'none'"),
+        (
+            "link",
+            "Access denied: Path 'link' leads through a symbolic link",
+        ),
+    ] {
+        for (method, args) in [
+            ("ripgrep", json!(["x", path])),
+            ("difftastic", json!(["b.txt", path])),
+        ] {
+            let answer = call(&handlers, method, &json!({"args": args})).await;
+            assert_eq!(answer, json!({"success": false, "error": error}));
+        }
+    }
+}
+
+#[tokio::test]
+async fn tools_see_no_environment_that_gives_them_options() {
+    let dir = directory();
+    let programs = fake("env");
+    let handlers = with_programs(&dir, programs.path());
+    for method in ["ripgrep", "difftastic"] {
+        let answer = call(&handlers, method, &json!({"args": []})).await;
+        let seen = answer["stdout"].as_str().unwrap();
+        let names: Vec<_> = seen
+            .lines()
+            .map(|line| line.split('=').next().unwrap())
+            .collect();
+        // The shell makes some of its own.
+        let known = [
+            "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TERM", "TMPDIR", "PWD", "OLDPWD", "SHLVL", "_",
+        ];
+        assert!(names.contains(&"PATH"), "{seen}");
+        assert!(names.iter().all(|name| known.contains(name)), "{names:?}");
+        let mut ours = std::env::vars_os().map(|(name, _)| name);
+        assert!(ours.any(|name| known.iter().all(|known| name != *known)));
+    }
+}
+
+/// A program of the working directory is not one of the system's, whatever `PATH` says.
+#[tokio::test]
+async fn tools_are_not_looked_for_in_the_directory() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = directory();
+    let planted = dir.path().join("rg");
+    fs::write(&planted, "#!/bin/sh\necho planted").unwrap();
+    fs::set_permissions(&planted, fs::Permissions::from_mode(0o755)).unwrap();
+    for path in ["", ".", ":", "./", "::bin:."] {
+        let handlers = with_programs(&dir, path);
+        let answer = call(&handlers, "ripgrep", &json!({"args": ["x"]})).await;
+        assert_eq!(
+            answer,
+            json!({"success": false, "error": "spawn rg ENOENT"}),
+            "{path}"
+        );
+    }
+    let handlers = with_programs(&dir, format!(".:{}", real(&dir)));
+    let answer = call(&handlers, "ripgrep", &json!({"args": ["x"]})).await;
+    assert_eq!(answer["stdout"], "planted\n");
+    // It is no program to run.
+    fs::set_permissions(&planted, fs::Permissions::from_mode(0o644)).unwrap();
+    let answer = call(&handlers, "ripgrep", &json!({"args": ["x"]})).await;
+    assert_eq!(answer["error"], "spawn rg ENOENT");
+}

@@ -25,7 +25,7 @@ use hallway_core::relay::plaintext::{
     ClaudeMessage, Completion, Document, Field, Outgoing, Reported, SessionEvent, SessionMessage,
     Usage, UserMessage, UserMeta,
 };
-use hallway_core::relay::raw::{Raw, Text};
+use hallway_core::relay::raw::{Number, Raw, Text};
 use hallway_core::relay::rpc::{
     self as invalid, self, Bounds, Call, Invalid, Invocation, Method, Parameter, Place, Request,
     UnknownMethod,
@@ -101,7 +101,7 @@ roots! { HALLWAY_RELAY_LIMITS:
 
 roots! { HALLWAY_RELAY_RAW:
     Raw::parse, Raw::as_str, Raw::is_null, Raw::is_object, Raw::is_array, Raw::is_number,
-    Raw::text, Raw::boolean, Raw::unsigned, Raw::get, Raw::pick::<1>, Raw::pick::<4>,
+    Raw::text, Raw::boolean, Raw::unsigned, Raw::number, Raw::get, Raw::pick::<1>, Raw::pick::<4>,
     raw_each_element, Raw::elements::<1>, Raw::elements::<3>,
     Text::new, Text::raw, Text::to_unicode, Text::to_lossy, Text::is, Text::into_owned,
     <Text<'static> as From<&str>>::from,
@@ -239,7 +239,7 @@ roots! { HALLWAY_RELAY_CLIENT:
 }
 
 derived! { HALLWAY_RELAY_DERIVED:
-    Limits, LimitsBuilder, Raw<'static>, Text<'static>, engineio::Packet<'static>,
+    Limits, LimitsBuilder, Raw<'static>, Number, Text<'static>, engineio::Packet<'static>,
     Handshake<'static>, engineio::Violation, AckId<'static>, Args<'static>,
     socketio::Packet<'static>, socketio::Body<'static>, socketio::Violation, ReservedName,
     Outside<'static>, Request<'static>, rpc::Refusal, Method, UnknownMethod, Place,

@@ -14,7 +14,7 @@ use super::invalid::{Invalid, Parameter};
 use super::tool::{self, Invocation};
 use crate::relay::base64;
 use crate::relay::path::confine;
-use crate::relay::raw::Raw;
+use crate::relay::raw::{Number, Raw};
 
 /// The longest path, in bytes: no system opens a longer one.
 pub const MAX_PATH_BYTES: usize = 4_096;
@@ -312,33 +312,25 @@ fn timeout<'a>(value: Option<Raw<'a>>, bounds: &Bounds<'_>) -> Result<Duration, 
     let Some(raw) = value.filter(|raw| !raw.is_null()) else {
         return Ok(bounds.command_timeout);
     };
-    match raw.unsigned() {
-        Some(0) => Ok(bounds.command_timeout),
-        Some(milliseconds) => Ok(Duration::from_millis(milliseconds).min(bounds.max_time)),
-        // Beyond any integer of ours, but not infinite.
-        None if number(raw).is_some_and(|n| n >= 1e19 && n.is_finite()) => Ok(bounds.max_time),
-        None => Err(Invalid::Timeout(raw)),
+    match raw.number() {
+        Some(Number::Whole(0)) => Ok(bounds.command_timeout),
+        Some(Number::Whole(span)) => Ok(Duration::from_millis(span).min(bounds.max_time)),
+        Some(Number::Beyond) => Ok(bounds.max_time),
+        Some(Number::Negative | Number::Fraction) | None => Err(Invalid::Timeout(raw)),
     }
 }
 
-/// How many levels there are below `maxDepth`, of at most `most`.
+/// How many levels `maxDepth` wants, of at most `most`. The reference takes a fraction, too.
 fn depth(value: Option<Raw<'_>>, most: u32) -> Result<u32, Invalid<'_>> {
     let Some(raw) = value.filter(|raw| !raw.is_null()) else {
         return Ok(0);
     };
-    let depth = number(raw).ok_or(Invalid::NoDepth(raw))?;
-    if depth < 0.0 {
-        return Err(Invalid::NegativeDepth);
+    match raw.number() {
+        Some(Number::Whole(levels)) => Ok(u32::try_from(levels).map_or(most, |n| n.min(most))),
+        Some(Number::Beyond) => Ok(most),
+        Some(Number::Negative) => Err(Invalid::NegativeDepth),
+        Some(Number::Fraction) | None => Err(Invalid::NoDepth(raw)),
     }
-    let mut levels = 0..most;
-    let deepest = levels.find(|level| f64::from(*level) >= depth);
-    Ok(deepest.unwrap_or(most))
-}
-
-/// The number as the reference has it.
-fn number(raw: Raw<'_>) -> Option<f64> {
-    let text = raw.is_number().then_some(raw.as_str())?;
-    text.parse().ok()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Why the parameters of a call are refused, and what the app is told of it.
 
 use alloc::borrow::Cow;
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use core::fmt;
 
 use super::call::{MAX_ARGUMENTS, Method};
@@ -72,7 +72,7 @@ pub enum Invalid<'a> {
     Outside(Raw<'a>),
     /// It is no unsigned integer.
     Timeout(Raw<'a>),
-    /// It is no number.
+    /// It is no integer.
     NoDepth(Raw<'a>),
     /// It is less than 0.
     NegativeDepth,
@@ -88,7 +88,7 @@ impl Invalid<'_> {
     /// The plaintext of the answer.
     #[must_use]
     pub fn answer(self, method: Method) -> String {
-        let text = self.to_string();
+        let text = alloc::format!("{self}");
         match (self, method) {
             // What the reference fails over before the method has begun.
             (
@@ -191,7 +191,7 @@ impl fmt::Display for Invalid<'_> {
             ),
             Self::NoDepth(received) => write!(
                 f,
-                "The \"maxDepth\" argument must be of type number. Received {}",
+                "The \"maxDepth\" argument must be an integer. Received {}",
                 words(Some(received))
             ),
             Self::NegativeDepth => f.write_str("maxDepth must be non-negative"),

@@ -5,13 +5,15 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use hallway_core::relay::rpc::Place;
 use rustix::fs::OFlags;
+use rustix::io::{FdFlags, fcntl_setfd};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use super::{Failure, Outcome, Shared, beneath, failed};
 use crate::group::Group;
@@ -43,7 +45,13 @@ pub(super) async fn bash(
     tracing::warn!(command = line, "the app runs a command");
     let mut command = Command::new("/bin/sh");
     command.args(["-c", line]);
-    let ended = match run(shared, command, &directory, timeout).await {
+    let work = Work {
+        command,
+        directory,
+        held: Vec::new(),
+        timeout,
+    };
+    let ended = match work.run(shared).await {
         Ok(ended) => ended,
         Err(error) => {
             let error = error.to_string();
@@ -96,24 +104,51 @@ pub(super) fn directory(shared: &Shared, place: &Place) -> Result<OwnedFd, Failu
         .map_err(|error| Shared::told(error, "chdir", place))
 }
 
-/// Runs a command to its end, in `directory`. Dropping it kills all that was started.
-pub(super) async fn run(
-    shared: &Shared,
-    mut command: Command,
-    directory: &OwnedFd,
-    timeout: Duration,
-) -> std::io::Result<Ended> {
-    for variable in SECRET_VARIABLES {
-        command.env_remove(variable);
+/// A command that is to run.
+pub(super) struct Work {
+    pub(super) command: Command,
+    /// Where.
+    pub(super) directory: OwnedFd,
+    /// What it has open from the beginning, under the numbers that these have here.
+    pub(super) held: Vec<OwnedFd>,
+    pub(super) timeout: Duration,
+}
+
+/// While a command starts that has handles, no other of ours does: it would have them, too.
+static STARTING: Mutex<()> = Mutex::new(());
+
+impl Work {
+    fn start(&mut self) -> std::io::Result<Child> {
+        let command = &mut self.command;
+        for variable in SECRET_VARIABLES {
+            command.env_remove(variable);
+        }
+        command
+            .current_dir(by_handle(&self.directory)?)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        let _starting = STARTING.lock();
+        for fd in &self.held {
+            fcntl_setfd(fd, FdFlags::empty())?;
+        }
+        let child = command.spawn();
+        for fd in &self.held {
+            fcntl_setfd(fd, FdFlags::CLOEXEC)?;
+        }
+        child
     }
-    let mut child = command
-        .current_dir(by_handle(directory)?)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()?;
+
+    /// Runs it to its end. Dropping that kills all that was started.
+    pub(super) async fn run(mut self, shared: &Shared) -> std::io::Result<Ended> {
+        let child = self.start()?;
+        attend(child, self.timeout, shared).await
+    }
+}
+
+async fn attend(mut child: Child, timeout: Duration, shared: &Shared) -> std::io::Result<Ended> {
     let group = Group::of(&child);
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let max = shared.limits.max_output_bytes;
@@ -181,17 +216,15 @@ async fn collect(
     }
 }
 
-/// A path to the directory that does not depend on its name.
-fn by_handle(directory: &OwnedFd) -> std::io::Result<PathBuf> {
+/// A path to what is open that does not depend on its name, for this process and for one that
+/// has it from this one.
+pub(super) fn by_handle(fd: &OwnedFd) -> std::io::Result<PathBuf> {
     #[cfg(target_os = "linux")]
-    return Ok(PathBuf::from(format!(
-        "/proc/self/fd/{}",
-        directory.as_raw_fd()
-    )));
+    return Ok(PathBuf::from(format!("/proc/self/./fd/{}", fd.as_raw_fd())));
     #[cfg(not(target_os = "linux"))]
     {
         use std::os::unix::ffi::OsStringExt as _;
-        let path = rustix::fs::getpath(directory)?;
+        let path = rustix::fs::getpath(fd)?;
         Ok(PathBuf::from(std::ffi::OsString::from_vec(
             path.into_bytes(),
         )))

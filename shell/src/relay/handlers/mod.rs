@@ -13,7 +13,8 @@ mod order;
 mod tools;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ struct Shared {
     path: String,
     allowed: BTreeSet<Method>,
     limits: HandlerLimits,
+    /// Where tools are looked for.
+    programs: Vec<PathBuf>,
     running: Semaphore,
 }
 
@@ -94,6 +97,21 @@ impl Handlers {
         allowed: impl IntoIterator<Item = Method>,
         limits: HandlerLimits,
     ) -> Result<Self, DirError> {
+        let programs = std::env::var_os("PATH").unwrap_or_default();
+        Self::with_programs(directory, allowed, limits, &programs)
+    }
+
+    /// The same with tools from the absolute directories of `programs`, which is as `PATH` is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handlers::new`].
+    pub fn with_programs(
+        directory: &Path,
+        allowed: impl IntoIterator<Item = Method>,
+        limits: HandlerLimits,
+        programs: &OsStr,
+    ) -> Result<Self, DirError> {
         let dir = Dir::open(directory)?;
         let path = directory.to_str().ok_or_else(|| DirError::BadName {
             path: directory.to_path_buf(),
@@ -104,6 +122,7 @@ impl Handlers {
                 path: path.to_owned(),
                 allowed: allowed.into_iter().collect(),
                 limits,
+                programs: tools::programs(programs),
                 running: Semaphore::new(limits.max_running),
             }),
         })

@@ -83,8 +83,11 @@ fn check_refusal(method: Method, tree: &Value, is_read: bool) {
         }
         Method::GetDirectoryTree => {
             let depth = &tree["maxDepth"];
-            let depth = depth.is_null() || depth.as_f64().is_some_and(|depth| depth >= 0.0);
-            path("path") && depth
+            match integer(depth) {
+                _ if depth.is_null() => path("path"),
+                Some(is_integer) => path("path") && is_integer,
+                None => return,
+            }
         }
         Method::Ripgrep | Method::Difftastic => {
             let args = tree["args"].as_array();
@@ -147,10 +150,8 @@ fn check_call(method: Method, call: &Call, tree: &Value) {
         (Call::GetDirectoryTree { path, depth }, Method::GetDirectoryTree) => {
             named(path, "path");
             assert!(*depth <= BOUNDS.max_depth);
-            if let Some(wanted) = tree["maxDepth"].as_f64() {
-                let levels = wanted.ceil().min(f64::from(BOUNDS.max_depth));
-                // The tree's doubles are a step off at times.
-                assert!(f64::from(*depth) == levels || (wanted - wanted.round()).abs() < 1e-9);
+            if let Some(wanted) = tree["maxDepth"].as_u64() {
+                assert_eq!(u64::from(*depth), wanted.min(BOUNDS.max_depth.into()));
             }
         }
         (Call::Tool(invocation), Method::Ripgrep | Method::Difftastic) => {
