@@ -877,6 +877,67 @@ fn a_crash_before_the_first_message_passes_over_none() {
     assert_eq!(running.next("message")["text"], "while it was away");
 }
 
+/// Two would each show every message, and each keep a number of its own.
+#[test]
+fn a_second_mirror_of_a_tag_is_refused_until_the_first_is_gone() {
+    let (home, server) = paired();
+    let first = mirror(&home, &server, &[]);
+    let asked = server.with(|state| state.heard.clone());
+    let arguments = ["relay", "mirror", "--tag", "t"];
+    let refused = command(&home, &server, &arguments).output().unwrap();
+    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+    let errors = String::from_utf8(refused.stderr).unwrap();
+    let holder = format!("mirrored by process {};", first.pid());
+    assert!(
+        errors.contains(&holder) && errors.contains("--tag"),
+        "{errors}"
+    );
+    let posts = |heard: &str| heard.matches("POST /v1/sessions").count();
+    let later = server.with(|state| state.heard.clone());
+    assert_eq!(posts(&later), posts(&asked), "the server was not asked");
+    let arguments = ["--json", "relay", "mirror", "--tag", "other"];
+    let mut other = Running::start(command(&home, &server, &arguments));
+    other.next("connected");
+    // Killed, it leaves the lock's file and not the lock.
+    drop(first);
+    let second = mirror(&home, &server, &[]);
+    server.with(|state| assert_eq!(state.sessions.len(), 2));
+    assert_eq!(second.stop().0, Some(0));
+    assert_eq!(other.stop().0, Some(0));
+}
+
+/// Covers: R9.2f
+#[test]
+fn what_was_kept_about_sessions_of_long_ago_is_swept_by_the_next_mirror() {
+    let (home, server) = paired();
+    assert_eq!(mirror(&home, &server, &[]).stop().0, Some(0));
+    let directory = home.root().join(".happy/hallway-cursors");
+    let files = || {
+        let entries = fs::read_dir(&directory).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        names
+    };
+    let [kept] = &files()[..] else {
+        panic!("{:?}", files())
+    };
+    let long_ago = std::time::SystemTime::now() - Duration::from_hours(91 * 24);
+    let other = directory.join("0000.json");
+    for path in [kept, &other] {
+        let file = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    // Its own is needed, and as fresh as the session again.
+    assert_eq!(mirror(&home, &server, &[]).stop().0, Some(0));
+    assert_eq!(files(), [kept.clone()]);
+    let modified = fs::metadata(kept).unwrap().modified().unwrap();
+    assert!(modified > long_ago + Duration::from_hours(24));
+}
+
 #[test]
 fn doctor_shows_what_others_left_open_and_mends_it() {
     let (home, server) = paired();

@@ -29,7 +29,7 @@ pub struct Placed {
     kept: bool,
     /// Held open, the inode's number is not given to another one. Closed last: a lock on it
     /// outlives the name.
-    _pin: Option<OwnedFd>,
+    pin: Option<OwnedFd>,
 }
 
 impl Placed {
@@ -39,7 +39,7 @@ impl Placed {
             name: name.to_owned(),
             identity: facts.identity,
             kept: false,
-            _pin: pin,
+            pin,
         }
     }
 
@@ -47,7 +47,7 @@ impl Placed {
     pub(super) fn rename(&mut self, name: &str, pin: OwnedFd) -> Result<(), Errno> {
         sys::renameat(&self.dir, &*self.name, &self.dir, name)?;
         name.clone_into(&mut self.name);
-        self._pin = Some(pin);
+        self.pin = Some(pin);
         Ok(())
     }
 
@@ -55,6 +55,18 @@ impl Placed {
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// Makes `note` the content of a locked file, in place of what is there.
+    ///
+    /// # Errors
+    ///
+    /// [`DirError`].
+    pub fn note(&self, note: &[u8]) -> Result<(), DirError> {
+        let Some(fd) = &self.pin else { return Ok(()) };
+        let written = sys::ftruncate(fd, 0).and_then(|()| rustix::io::pwrite(fd, note, 0));
+        let path = self.dir.path().join(&self.name);
+        written.map(drop).map_err(io_error("write", &path))
     }
 
     /// Leaves it where it is.
@@ -169,6 +181,10 @@ mod tests {
         let (home, dir) = home();
         let lock = dir.lock("l").unwrap().unwrap();
         assert!(dir.lock("l").unwrap().is_none());
+        for note in ["a long note", "short"] {
+            lock.note(note.as_bytes()).unwrap();
+            assert_eq!(*dir.read_private("l", 99).unwrap(), note.as_bytes());
+        }
         drop(lock);
         assert!(names(&dir).is_empty());
         fs::write(home.path().join("l"), "left by a killed one").unwrap();

@@ -83,7 +83,11 @@ pub async fn open(
     let kept = match &credentials.keys {
         Keys::Legacy(_) => None,
         Keys::DataKey { public, .. } => Some(match home.session_key(&server, tag)? {
-            Some(kept) => kept,
+            Some(kept) => {
+                // It is as fresh as its session.
+                home.keep_session_key(&server, tag, &kept)?;
+                kept
+            }
             None => {
                 let key = DataKey::from_bytes(&*secret()?);
                 let wrapped = wrap_data_key(&key, *public, key_pair()?, nonce()?);

@@ -25,7 +25,7 @@ use crate::home::Home;
 use crate::local::client::Client;
 use crate::local::daemon::Daemon;
 use crate::paths::Environment;
-use crate::relay::credentials::HappyHome;
+use crate::relay::credentials::{Claim, ClaimError, HappyHome};
 use crate::relay::handlers::{HandlerLimits, Handlers, Method};
 use crate::relay::machine::Presence;
 use crate::relay::mirror::{Input, Mirror, Said};
@@ -36,6 +36,8 @@ use crate::relay::transport::{Relay, Update, Upkeep};
 const MAX_UNDELIVERED: usize = 1_024;
 /// How long after a message was shown the file says so, at most.
 const KEEP_AFTER: Duration = Duration::from_secs(1);
+/// How often what is kept about the session is written without need, so that nobody sweeps it.
+const KEEP_FRESH: Duration = Duration::from_hours(24);
 
 pub(super) async fn run(
     arguments: args::Mirror,
@@ -69,6 +71,9 @@ pub(super) async fn run(
         Some(tag) => tag.clone(),
         None => entropy::uuid().map_err(failed)?,
     };
+    let described = metadata(&files, &machine, &directory).to_string();
+    let server = http.server();
+    let mut claim = files.claim_tag(&server, &tag).await?;
     // What is wrong with it is said before there is a session.
     let presence = if arguments.machine {
         let upkeep = Upkeep::default();
@@ -77,10 +82,20 @@ pub(super) async fn run(
     } else {
         None
     };
-    let described = metadata(&files, &machine, &directory).to_string();
     let (row, joined) = session::open(&http, &files, &credentials, &tag, &described).await?;
-    let server = http.server();
-    let kept = Kept::open(files, &server, &row.id, arguments.after, row.seq)?;
+    files.claim_session(&mut claim, &server, &row.id).await?;
+    let swept = files.sweep(std::time::SystemTime::now());
+    tracing::debug!(swept, "what was kept about sessions of long ago");
+    let mut kept = Kept {
+        files,
+        _claim: claim,
+        server: server.clone(),
+        tag: tag.clone(),
+        session: row.id.clone(),
+        last: 0,
+        due: Instant::now(),
+    };
+    kept.begin(arguments.after, row.seq)?;
     let upkeep = Upkeep {
         after: kept.last,
         ..Upkeep::default()
@@ -150,6 +165,15 @@ pub(super) async fn run(
     code
 }
 
+impl From<ClaimError> for Failed {
+    fn from(error: ClaimError) -> Self {
+        match error {
+            ClaimError::Held(_) => Self::new(Exit::Refused, error.to_string()),
+            ClaimError::Dir(error) => error.into(),
+        }
+    }
+}
+
 /// What is between the relay and here.
 struct Ends {
     mirror: Mirror,
@@ -163,56 +187,49 @@ struct Ends {
     stopping: bool,
 }
 
-/// How far the session's messages were shown, in a file for the next time.
+/// How far the session's messages were shown, in a file for the next time. Nobody else writes
+/// it meanwhile.
 struct Kept {
     files: HappyHome,
+    _claim: Claim,
     server: String,
+    tag: String,
     session: String,
     last: u64,
-    /// When what is in the file is to be what is known, if it is not.
-    due: Option<Instant>,
+    /// When what is in the file is to be what is known.
+    due: Instant,
 }
 
 impl Kept {
     /// Begins after `after`, else where the file says, else after `newest`.
-    fn open(
-        files: HappyHome,
-        server: &str,
-        session: &str,
-        after: Option<u64>,
-        newest: u64,
-    ) -> Result<Self, Failed> {
-        let last = match after {
+    fn begin(&mut self, after: Option<u64>, newest: u64) -> Result<(), Failed> {
+        let (server, session) = (&self.server, &self.session);
+        self.last = match after {
             Some(after) => after,
-            None => files.cursor(server, session)?.unwrap_or(newest),
+            None => self.files.cursor(server, session)?.unwrap_or(newest),
         };
         // What comes before the first message is shown must not be passed over next time.
-        files.keep_cursor(server, session, last)?;
-        Ok(Self {
-            files,
-            server: server.to_owned(),
-            session: session.to_owned(),
-            last,
-            due: None,
-        })
+        self.files.keep_cursor(server, session, self.last)?;
+        self.due = Instant::now() + KEEP_FRESH;
+        Ok(())
     }
 
     fn shown(&mut self, last: u64) {
         if last != self.last {
             self.last = last;
-            self.due.get_or_insert_with(|| Instant::now() + KEEP_AFTER);
+            self.due = self.due.min(Instant::now() + KEEP_AFTER);
         }
     }
 
     /// Messages come again next time when this fails, and none is lost.
     fn keep(&mut self) {
-        if self.due.take().is_some() {
-            let kept = self
-                .files
-                .keep_cursor(&self.server, &self.session, self.last);
-            if let Err(error) = kept {
-                tracing::warn!(%error, "messages that were shown will be shown again");
-            }
+        let (server, session) = (&self.server, &self.session);
+        self.due = Instant::now() + KEEP_FRESH;
+        if let Err(error) = self.files.keep_cursor(server, session, self.last) {
+            tracing::warn!(%error, "messages that were shown will be shown again");
+        }
+        if let Err(error) = self.files.refresh_session_key(server, &self.tag) {
+            tracing::debug!(%error, "the session's key is not kept for longer");
         }
     }
 }
@@ -273,13 +290,7 @@ impl Ends {
                     None => std::future::pending().await,
                 }
             };
-            let due = self.kept.due;
-            let keep = async {
-                match due {
-                    Some(due) => tokio::time::sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let keep = tokio::time::sleep_until(self.kept.due);
             tokio::select! {
                 said = self.mirror.next() => {
                     let Some(said) = said else { return Ok(Exit::Done.into()) };

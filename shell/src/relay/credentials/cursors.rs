@@ -5,7 +5,7 @@ use super::HappyHome;
 use crate::dir::DirError;
 
 /// The directory of the numbers, one file a session.
-const DIRECTORY: &str = "hallway-cursors";
+pub(super) const DIRECTORY: &str = "hallway-cursors";
 /// More than the longest number has.
 const MAX_BYTES: usize = 32;
 

@@ -5,6 +5,7 @@
 //! written is private, and replaces the old content at once. `hallway doctor` shows what others
 //! left too open.
 
+mod claims;
 mod cursors;
 mod session_keys;
 mod settings;
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::dir::{Dir, DirError, Role};
 use crate::net::{AccessToken, NoToken};
 
+pub use claims::{Claim, ClaimError};
 pub(crate) use session_keys::DIRECTORY as SESSION_KEYS;
 pub use settings::SettingsError;
 pub use text::{Keys, Malformed, SessionKey, Settings};
@@ -207,19 +209,19 @@ impl HappyHome {
     }
 }
 
-/// The name of a file about something at a server: tags and ids are anything, file names are not.
+/// The name of a file about something at a server.
 fn file_name(server: &str, what: &str) -> String {
+    format!("{}.json", hash(server, what))
+}
+
+/// Tags and ids are anything, file names are not.
+fn hash(server: &str, what: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(server.as_bytes());
     hash.update([0]);
     hash.update(what.as_bytes());
-    let mut name: String = hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    name.push_str(".json");
-    name
+    let bytes = hash.finalize();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -34,6 +34,19 @@ impl HappyHome {
     ) -> Result<(), DirError> {
         self.keep(DIRECTORY, server, tag, key.to_json().as_bytes())
     }
+
+    /// Writes the key that is kept for the session of this tag again, so that it is as fresh as
+    /// the session.
+    ///
+    /// # Errors
+    ///
+    /// [`DirError`]
+    pub fn refresh_session_key(&self, server: &str, tag: &str) -> Result<(), DirError> {
+        match self.session_key(server, tag)? {
+            Some(key) => self.keep_session_key(server, tag, &key),
+            None => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
