@@ -933,7 +933,7 @@ fn what_was_kept_about_sessions_of_long_ago_is_swept_by_the_next_mirror() {
     }
     // Its own is needed, and as fresh as the session again.
     assert_eq!(mirror(&home, &server, &[]).stop().0, Some(0));
-    assert_eq!(files(), [kept.clone()]);
+    assert_eq!(files(), std::slice::from_ref(kept));
     let modified = fs::metadata(kept).unwrap().modified().unwrap();
     assert!(modified > long_ago + Duration::from_hours(24));
 }

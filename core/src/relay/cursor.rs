@@ -11,9 +11,11 @@
 //!
 //! The cursor is the last number up to which everything was seen, fetched, sent by us, or said
 //! by the server not to be there. A live message beyond the next number is not kept: it is
-//! fetched in its turn, so that a gap costs no memory.
+//! fetched in its turn, so that a gap costs no memory. Our own beyond it are remembered, row by
+//! row: as many more are to be sent as there is room for, so that none is forgotten and taken
+//! for another's.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::BTreeMap;
 
 use core::time::Duration;
 
@@ -84,7 +86,8 @@ pub struct Cursor {
     last: u64,
     /// The highest number that is known to exist.
     known: u64,
-    own: BTreeSet<u64>,
+    /// Numbers of ours beyond a gap: the first and the last of each row of them.
+    own: BTreeMap<u64, u64>,
     state: State,
     /// Whether a fetch must follow the one that runs.
     again: bool,
@@ -102,7 +105,7 @@ impl Cursor {
             limits: *limits,
             last,
             known: last,
-            own: BTreeSet::new(),
+            own: BTreeMap::new(),
             state: State::Resting,
             again: false,
             fetch: 0,
@@ -142,7 +145,7 @@ impl Cursor {
             self.handle_sent(seq);
             return Verdict::Skip;
         }
-        if seq <= self.last || self.own.contains(&seq) {
+        if seq <= self.last || self.is_own(seq) {
             return Verdict::Skip;
         }
         if Some(seq) == self.last.checked_add(1) {
@@ -160,11 +163,17 @@ impl Cursor {
         if Some(seq) == self.last.checked_add(1) {
             self.advance(seq);
         } else if seq > self.last {
-            if self.own.len() < self.limits.max_own_numbers() {
-                self.own.insert(seq);
-            }
+            self.remember(seq);
             self.want();
         }
+    }
+
+    /// How many messages of ours may be on their way to the server: wherever it puts them, their
+    /// numbers are remembered until what is before them was seen.
+    #[must_use]
+    pub fn room_for_own(&self) -> usize {
+        let most = self.limits.max_own_numbers();
+        most.saturating_sub(self.own.len())
     }
 
     /// Begins the next fetch, if one is wanted. It changes `poll_timeout`.
@@ -215,7 +224,7 @@ impl Cursor {
         if seq <= self.last {
             return Ok(Verdict::Skip);
         }
-        let ours = own || self.own.contains(&seq);
+        let ours = own || self.is_own(seq);
         self.advance(seq);
         Ok(if ours {
             Verdict::Skip
@@ -328,11 +337,29 @@ impl Cursor {
     /// Everything up to `seq` was seen, and what is ours directly behind it.
     fn advance(&mut self, seq: u64) {
         self.last = seq;
-        self.own = self.own.split_off(&seq.saturating_add(1));
-        while let Some(next) = self.last.checked_add(1)
-            && self.own.remove(&next)
+        while let Some(row) = self.own.first_entry()
+            && *row.key() <= self.last.saturating_add(1)
         {
-            self.last = next;
+            self.last = self.last.max(row.remove());
+        }
+    }
+
+    fn is_own(&self, seq: u64) -> bool {
+        let row = self.own.range(..=seq).next_back();
+        row.is_some_and(|(_, last)| seq <= *last)
+    }
+
+    /// Adds a number to the row that it continues, or begins one.
+    fn remember(&mut self, seq: u64) {
+        if self.is_own(seq) {
+            return;
+        }
+        let before = self.own.range(..seq).next_back();
+        let before = before.filter(|(_, last)| last.checked_add(1) == Some(seq));
+        let first = before.map_or(seq, |(first, _)| *first);
+        let behind = seq.checked_add(1).and_then(|next| self.own.remove(&next));
+        if first < seq || behind.is_some() || self.room_for_own() > 0 {
+            self.own.insert(first, behind.unwrap_or(seq));
         }
     }
 
@@ -352,6 +379,7 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     fn at(ms: u64) -> Instant {
         Instant::from_nanos(ms * 1_000_000)
@@ -529,6 +557,52 @@ mod tests {
         assert_eq!(cursor.handle_live(u64::MAX, false), Verdict::Skip);
     }
 
+    /// Covers: R9.2b
+    #[test]
+    fn rows_of_our_own_are_remembered_as_one() {
+        let mut cursor = Cursor::new(&Limits::DEFAULT, 0, 0);
+        let rows = |cursor: &Cursor| cursor.own.iter().map(|(a, b)| (*a, *b)).collect::<Vec<_>>();
+        for (seq, expected) in [
+            (5, &[(5, 5)][..]),
+            (5, &[(5, 5)]),
+            (7, &[(5, 5), (7, 7)]),
+            (6, &[(5, 7)]),
+            (3, &[(3, 3), (5, 7)]),
+            (8, &[(3, 3), (5, 8)]),
+            (6, &[(3, 3), (5, 8)]),
+            (2, &[(2, 3), (5, 8)]),
+        ] {
+            cursor.handle_sent(seq);
+            assert_eq!(rows(&cursor), expected, "{seq}");
+            assert_eq!(
+                cursor.room_for_own(),
+                Limits::DEFAULT.max_own_numbers() - expected.len()
+            );
+        }
+        for (seq, own) in [
+            (1, false),
+            (2, true),
+            (4, false),
+            (5, true),
+            (8, true),
+            (9, false),
+        ] {
+            assert_eq!(cursor.is_own(seq), own, "{seq}");
+        }
+        assert_eq!(page(&mut cursor, &[1, 2, 3, 4, 7, 9], false), [1, 4, 9]);
+        assert_eq!((rows(&cursor), cursor.last()), (Vec::new(), 9));
+        let mut end = cursor.clone();
+        end.handle_sent(u64::MAX);
+        end.handle_sent(u64::MAX);
+        end.handle_sent(u64::MAX - 1);
+        assert_eq!(rows(&end), [(u64::MAX - 1, u64::MAX)]);
+        // The page may begin within a row.
+        cursor.handle_sent(12);
+        cursor.handle_sent(11);
+        assert_eq!(page(&mut cursor, &[12, 14], false), [14]);
+        assert_eq!(cursor.last(), 14);
+    }
+
     #[test]
     fn memory_is_bounded() {
         let mut cursor = Cursor::new(&Limits::DEFAULT, 0, 0);
@@ -536,6 +610,10 @@ mod tests {
             cursor.handle_sent(seq * 2);
         }
         assert_eq!(cursor.own.len(), Limits::DEFAULT.max_own_numbers());
+        assert_eq!(cursor.room_for_own(), 0);
+        // Those that continue a row have room.
+        cursor.handle_sent(3);
+        assert!(cursor.is_own(3) && cursor.is_own(4));
         cursor.handle_live(u64::MAX, false);
         cursor.handle_sent(u64::MAX);
         assert_eq!(cursor.last(), 0);

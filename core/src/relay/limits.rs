@@ -29,8 +29,8 @@ limits! {
         max_page_messages = 100 in 1 ..= 500;
         /// How many bytes one page may take.
         max_page_bytes = 67_108_864 in 256 ..= 1_073_741_824;
-        /// How many numbers of our own messages beyond a gap are remembered. One that is
-        /// forgotten costs a fetch.
+        /// How many rows of numbers of our own messages beyond a gap are remembered. When there
+        /// is no room for more, no more messages are sent until the gap was fetched.
         max_own_numbers = 1_024 in 1 ..= 65_536;
         /// How often a gap is fetched in vain before it is given up.
         max_vain_fetches = 5 in 1 ..= 1_000;

@@ -204,7 +204,12 @@ impl Outbox {
     /// Begins the next post, if there is one to begin: its body is [`Outbox::body`]. It changes
     /// `poll_timeout`.
     pub fn next_batch(&mut self, now: Instant) -> Option<BatchId> {
-        if self.state != State::Idle || self.entries.is_empty() {
+        self.next_batch_of(usize::MAX, now)
+    }
+
+    /// The same with at most `room` messages.
+    pub fn next_batch_of(&mut self, room: usize, now: Instant) -> Option<BatchId> {
+        if self.state != State::Idle || self.entries.is_empty() || room == 0 {
             return None;
         }
         let mut bytes = 0_usize;
@@ -212,7 +217,7 @@ impl Outbox {
             bytes = bytes.saturating_add(entry.len());
             bytes <= self.limits.max_batch_bytes()
         };
-        let most = self.batch_messages.max(1);
+        let most = self.batch_messages.max(1).min(room);
         let count = self.entries.iter().take(most).take_while(fits).count();
         self.batch = self.batch.saturating_add(1);
         self.state = State::Posting {

@@ -705,3 +705,40 @@ fn s8_signs_of_life_are_dropped_and_not_kept() {
         [r#"42["session-alive",{"sid":"S","time":77,"thinking":true,"mode":"remote"}]"#]
     );
 }
+
+/// Our own beyond a gap are known again when the gap is fetched, however many are to be sent.
+///
+/// Covers: R9.2b
+#[test]
+fn no_more_is_sent_than_is_known_again() {
+    let limits = Limits::builder().max_own_numbers(2);
+    let mut driven = Driven::open_after(limits, 0);
+    for id in ["a", "b", "c", "d", "e"] {
+        driven.send(id);
+    }
+    assert_eq!(ids(&driven.posts.last().unwrap().1), ["a"], "it was alone");
+    driven.store(2);
+    // One row is taken, and there is room for another: b makes it longer instead.
+    assert_eq!(ids(&driven.posts.last().unwrap().1), ["b"]);
+    driven.store(3);
+    assert_eq!(ids(&driven.posts.last().unwrap().1), ["c"]);
+    driven.store(5);
+    assert_eq!(driven.posts, [], "there is no room");
+    // The server gives them without a word that they are ours.
+    let rows: Vec<_> = (1..=6)
+        .map(|seq| match seq {
+            2 | 3 | 5 => row(seq, "AAAA", None),
+            _ => driven.row(seq, &seq.to_string()),
+        })
+        .collect();
+    let events = driven.page(&rows, false);
+    let texts = [(1, "1"), (4, "4"), (6, "6")];
+    assert_eq!(
+        said(&events),
+        texts.map(|(seq, text)| (seq, text.to_owned()))
+    );
+    assert_eq!(events.len(), 3, "{events:?}");
+    assert_eq!(ids(&driven.posts.last().unwrap().1), ["d", "e"]);
+    driven.store(7);
+    assert_eq!((driven.client.unsent(), driven.client.cursor()), (0, 8));
+}

@@ -181,7 +181,7 @@ roots! { HALLWAY_RELAY_PLAINTEXT:
 }
 
 roots! { HALLWAY_RELAY_CURSOR:
-    Cursor::new, Cursor::last, Cursor::is_settled, Cursor::handle_connected, Cursor::handle_live,
+    Cursor::new, Cursor::last, Cursor::is_settled, Cursor::room_for_own, Cursor::handle_connected, Cursor::handle_live,
     Cursor::handle_sent, Cursor::next_fetch, Cursor::handle_fetched, Cursor::handle_page_end,
     Cursor::handle_failed, Cursor::is_fetching, Cursor::handle_known, Cursor::poll_timeout,
     Cursor::handle_timeout, core::ptr::drop_in_place::<Cursor>,
@@ -189,7 +189,7 @@ roots! { HALLWAY_RELAY_CURSOR:
 
 roots! { HALLWAY_RELAY_OUTBOX:
     Outbox::new, Outbox::push, Outbox::len, Outbox::is_empty, Outbox::stopped,
-    Outbox::next_batch, outbox_batch, Outbox::body, Outbox::handle_stored,
+    Outbox::next_batch, Outbox::next_batch_of, outbox_batch, Outbox::body, Outbox::handle_stored,
     Outbox::handle_failed, Outbox::handle_seen, Outbox::contains, Outbox::posting,
     Outbox::handle_too_large, Outbox::resume, Outbox::poll_timeout, Outbox::handle_timeout,
     <PushError as Display>::fmt, core::ptr::drop_in_place::<Outbox>,

@@ -399,7 +399,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a page gives back what is ours",
         file: "relay/cursor.rs",
-        from: "own || self.own.contains(&seq);",
+        from: "own || self.is_own(seq);",
         to: "own;",
         killer: Small("relay-cursor"),
     },

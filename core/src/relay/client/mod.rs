@@ -344,7 +344,7 @@ impl Client {
         }
         if self.route == Route::Durable
             && self.outcomes.is_empty()
-            && let Some(id) = self.outbox.next_batch(now)
+            && let Some(id) = self.next_batch(now)
         {
             return Some(Action::Post(id));
         }
@@ -481,6 +481,13 @@ impl Client {
             self.outbox.handle_failed(id, PostFailure::Transient, now);
         }
         Some(Event::FellBack)
+    }
+
+    /// The next messages to send: no more than are remembered as ours wherever they come to
+    /// stand. The rest waits for what is before those that were sent.
+    fn next_batch(&mut self, now: Instant) -> Option<BatchId> {
+        let room = self.cursor.room_for_own();
+        self.outbox.next_batch_of(room, now)
     }
 
     fn outcome(&mut self, outcome: outbox::Outcome) {

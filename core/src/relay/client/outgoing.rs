@@ -430,7 +430,7 @@ impl Client {
             }
             return;
         }
-        if self.link.queued() > 0 || self.outbox.next_batch(now).is_none() {
+        if self.link.queued() > 0 || self.next_batch(now).is_none() {
             return;
         }
         let mut too_large = alloc::vec::Vec::new();

@@ -26,9 +26,9 @@ const FETCH: u16 = 2;
 const PAGE: usize = 2;
 const MOST_VAIN: usize = 2;
 const MOST_OWN: usize = 1;
-/// How many bytes each number that is remembered adds to what a cursor gives to be hashed, and
-/// how many its state at the most.
-const FOOTPRINT: (usize, usize) = (8, 25);
+/// How many bytes each row of numbers that is remembered adds to what a cursor gives to be
+/// hashed, and how many its state at the most.
+const FOOTPRINT: (usize, usize) = (16, 25);
 
 const ONCE: &str = "messages of others are delivered once, in order";
 const COMPLETE: &str = "no message is passed over";

@@ -10,6 +10,10 @@ use crate::models::at;
 
 impl CursorModel {
     pub(super) fn store(state: &mut State, kind: Kind) -> Option<()> {
+        // No more are posted than are remembered.
+        if kind == Kind::Ours && state.waiting.iter().count() >= state.cursor.room_for_own() {
+            return None;
+        }
         let purse = match kind {
             Kind::Theirs => &mut state.purse.theirs,
             Kind::Ours => &mut state.purse.ours,

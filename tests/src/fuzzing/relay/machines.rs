@@ -20,6 +20,8 @@ struct Session {
     stored: BTreeMap<u64, bool>,
     live: VecDeque<(u64, bool)>,
     acknowledged: VecDeque<u64>,
+    /// Numbers of ours that the client has heard of: it no longer knows them by their ids.
+    known: BTreeSet<u64>,
     page: Option<Page>,
     delivered: Vec<u64>,
     now: Instant,
@@ -38,11 +40,12 @@ type Page = (Fetch, Vec<(u64, bool)>, bool);
 pub fn check_cursor(bytes: &[u8]) {
     let mut source = Source::Bytes(bytes);
     let mut session = Session {
-        cursor: Cursor::new(&Limits::DEFAULT, 0, u64::from(source.byte())),
+        cursor: Cursor::new(&few(), 0, u64::from(source.byte())),
         seq: 0,
         stored: BTreeMap::new(),
         live: VecDeque::new(),
         acknowledged: VecDeque::new(),
+        known: BTreeSet::new(),
         page: None,
         delivered: Vec::new(),
         now: Instant::from_nanos(0),
@@ -69,11 +72,20 @@ pub fn check_cursor(bytes: &[u8]) {
     assert_eq!(session.delivered, others);
 }
 
+/// Bounds that a few messages come to.
+fn few() -> Limits {
+    let limits = Limits::builder().max_own_numbers(2);
+    limits.build().expect("within their ranges")
+}
+
 impl Session {
     fn step(&mut self, source: &mut Source<'_>) {
         match source.below(12) {
             0..=2 => {
-                let own = source.once_in(3);
+                let waiting = self.stored.iter();
+                let waiting = waiting.filter(|(seq, own)| **own && !self.known.contains(seq));
+                let has_room = waiting.count() < self.cursor.room_for_own();
+                let own = source.once_in(3) && has_room;
                 self.seq += 1;
                 self.stored.insert(self.seq, own);
                 self.live.push_back((self.seq, own));
@@ -84,12 +96,14 @@ impl Session {
             3 => self.seq += 1,
             4 | 5 => {
                 if let Some((seq, own)) = self.live.pop_front() {
-                    let verdict = self.cursor.handle_live(seq, own);
+                    let waited = self.hears(seq, own);
+                    let verdict = self.cursor.handle_live(seq, waited);
                     self.judge(seq, own, verdict);
                 }
             }
             6 => {
                 if let Some(seq) = self.acknowledged.pop_front() {
+                    self.known.insert(seq);
                     self.cursor.handle_sent(seq);
                 }
             }
@@ -128,12 +142,27 @@ impl Session {
         let Some((fetch, page, has_more)) = self.page.take() else {
             return;
         };
-        for (seq, own) in page {
-            let verdict = self.cursor.handle_fetched(fetch.id, seq, own, self.now);
+        // Those of ours that wait are found before any is taken.
+        let page: Vec<_> = page
+            .into_iter()
+            .map(|(seq, own)| (seq, own, self.hears(seq, own)))
+            .collect();
+        for (seq, _, waited) in &page {
+            if *waited {
+                self.cursor.handle_sent(*seq);
+            }
+        }
+        for (seq, own, waited) in page {
+            let verdict = self.cursor.handle_fetched(fetch.id, seq, waited, self.now);
             self.judge(seq, own, verdict.expect("the page ascends"));
         }
         let withheld = self.cursor.handle_page_end(fetch.id, has_more, self.now);
         assert_eq!(withheld, None, "the server keeps nothing back");
+    }
+
+    /// Whether it is one of ours that waited until now.
+    fn hears(&mut self, seq: u64, own: bool) -> bool {
+        own && self.known.insert(seq)
     }
 
     fn wait(&mut self) {

@@ -75,6 +75,12 @@ fn methods_have_names() {
     }
 }
 
+#[test]
+fn a_place_has_both_names() {
+    let place = at("a/../b", "b");
+    assert_eq!((place.named(), place.below()), ("a/../b", "b"));
+}
+
 /// Covers: R6.4
 #[test]
 fn paths_are_read_or_refused_alike_in_all_methods() {
