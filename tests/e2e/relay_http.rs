@@ -128,7 +128,7 @@ async fn sessions_messages_and_machines_are_kept() {
 }
 
 /// What ends TLS before the server; `https` and `wss` come to it.
-async fn terminate(server: &RelayServer, authority: &Authority) -> u16 {
+pub(crate) async fn terminate(server: &RelayServer, authority: &Authority) -> u16 {
     let identity = authority.sign(Kind::Server, "localhost");
     let acceptor = tokio_rustls::TlsAcceptor::from(identity.server());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

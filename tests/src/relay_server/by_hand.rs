@@ -278,6 +278,9 @@ fn take(state: &mut State, own: u64, text: &str) -> Option<()> {
     }
     let name = values.first()?.as_str()?.to_owned();
     let payload = values.get(1).cloned().unwrap_or_default();
+    if name.starts_with("update-") {
+        state.asked = id.unwrap_or(state.asked);
+    }
     let answer = events::event(state, own, &name, &payload);
     if let (Some(id), Some(answer)) = (id, answer) {
         let socket = state.sockets.get(&own)?;

@@ -153,6 +153,8 @@ pub struct State {
     pub tokens: BTreeMap<String, String>,
     /// All that clients sent but for their tokens: a line for each request and each event.
     pub heard: String,
+    /// The id by which the last update of a value is to be answered, where the server is by hand.
+    pub asked: u64,
     pub(super) sockets: BTreeMap<u64, Joined>,
     pub(super) calls: BTreeMap<u64, Sender<Value>>,
     pub(super) next_call: u64,
