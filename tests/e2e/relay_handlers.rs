@@ -470,11 +470,11 @@ async fn tools_are_given_what_is_known_and_the_app_its_own_names() {
         --no-ignore-exclude\n--no-ignore-messages\n--glob=--pre=x\n--regexp=-p\n--\nd\n./b.txt\nd/f\n";
     assert_eq!(words, expected);
     // In JSON a name is text of JSON.
-    fs::write(dir.path().join("q\"\\"), "").unwrap();
-    let args = json!(["--json", "-e", "x", "q\"\\", "b.txt"]);
+    fs::write(dir.path().join("q\\\""), "").unwrap();
+    let args = json!(["--json", "-e", "x", "q\\\"", "b.txt"]);
     let answer = call(&handlers, "ripgrep", &json!({"args": args})).await;
     let words = answer["stdout"].as_str().unwrap();
-    assert!(words.ends_with("--\nq\\\"\\\\\nb.txt\n"), "{words}");
+    assert!(words.ends_with("--\nq\\\\\\\"\nb.txt\n"), "{words}");
     // What cannot be held is refused: no pipe is waited for.
     rustix::fs::mkfifoat(
         rustix::fs::CWD,

@@ -50,12 +50,8 @@ pub struct UnknownMethod;
 
 impl fmt::Display for UnknownMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("there is no such method; use one of ")?;
-        for (at, method) in Method::ALL.iter().enumerate() {
-            f.write_str(if at == 0 { "" } else { ", " })?;
-            f.write_str(method.name())?;
-        }
-        Ok(())
+        let names = Method::ALL.map(Method::name).join(", ");
+        write!(f, "there is no such method; use one of {names}")
     }
 }
 

@@ -148,7 +148,7 @@ impl fmt::Display for Invalid<'_> {
                 parameter,
                 received,
             } => {
-                f.write_str(match parameter {
+                let wanted = match parameter {
                     Parameter::Command => "The \"command\" argument must be of type string",
                     Parameter::Path | Parameter::Directory => {
                         "The \"paths[1]\" argument must be of type string"
@@ -160,8 +160,8 @@ impl fmt::Display for Invalid<'_> {
                     Parameter::Arguments => {
                         "The \"args\" argument must be an instance of Array of strings"
                     }
-                })?;
-                write!(f, ". Received {}", words(received))
+                };
+                write!(f, "{wanted}. Received {}", words(received))
             }
             Self::NotUnicode(parameter) => {
                 let name = parameter.name();

@@ -226,26 +226,22 @@ pub(super) fn parse<'a>(
 type Texts<'a> = Vec<(Raw<'a>, String)>;
 
 fn arguments(value: Option<Raw<'_>>) -> Result<Texts<'_>, Invalid<'_>> {
-    let mut out = Ok(Vec::new());
+    let (mut texts, mut wrong) = (Vec::new(), None);
     let walked = value.and_then(|value| {
         value.each_element(|element| {
-            let text = call::text(Some(element), Parameter::Arguments, MAX_ARGUMENT_BYTES);
-            match (text, &mut out) {
-                (Ok(_), Ok(texts)) if texts.len() >= MAX_ARGUMENTS => {
-                    out = Err(Invalid::TooManyArguments);
-                }
-                (Ok(text), Ok(texts)) => texts.push((element, text)),
-                (Err(invalid), _) => out = Err(invalid),
-                (Ok(_), Err(_)) => {}
+            match call::text(Some(element), Parameter::Arguments, MAX_ARGUMENT_BYTES) {
+                Ok(_) if texts.len() >= MAX_ARGUMENTS => wrong = Some(Invalid::TooManyArguments),
+                Ok(text) => texts.push((element, text)),
+                Err(invalid) => wrong = Some(invalid),
             }
-            out.is_ok()
+            wrong.is_none()
         })
     });
     walked.ok_or(Invalid::NotText {
         parameter: Parameter::Arguments,
         received: value,
     })?;
-    out
+    wrong.map_or(Ok(texts), Err)
 }
 
 impl Tool {

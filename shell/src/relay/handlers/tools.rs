@@ -1,7 +1,7 @@
 //! `ripgrep` and `difftastic`: what they are given is held open before, so that they open
 //! nothing by a name that leads elsewhere by then.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -109,14 +109,14 @@ impl Names {
             "" => ".",
             name => name,
         };
-        let name = if self.is_json {
-            let quoted = json!(name).to_string();
-            quoted.trim_matches('"').to_owned()
-        } else {
-            name.to_owned()
-        };
-        self.names
-            .push((OsString::from(path).to_string_lossy().into_owned(), name));
+        let mut name = name.to_owned();
+        if self.is_json {
+            name = json!(name).to_string();
+            // Without its quotes.
+            name.pop();
+            name.remove(0);
+        }
+        self.names.push((path.to_string_lossy().into_owned(), name));
     }
 
     /// The output with the app's names. The handles' paths are spelled as nobody does.
