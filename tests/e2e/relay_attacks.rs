@@ -8,6 +8,7 @@ use hallway::core::relay::base64;
 use hallway::core::relay::cipher::{Cipher, OpenError, unwrap_data_key};
 use hallway::core::relay::client::{Change, Target, Unreadable};
 use hallway::core::relay::keys::{AccountSecret, DataKey};
+use hallway::core::relay::limits::Limits;
 use hallway::core::relay::link::Cause;
 use hallway::core::relay::plaintext::Document;
 use hallway::core::relay::versioned::Outcome;
@@ -28,8 +29,18 @@ const WORD: &str = "PLAIN-5ecre7-WORD";
 const MEMORY: u64 = 8 << 20;
 
 async fn joined() -> Joined {
+    joined_with(quick()).await
+}
+
+/// Whose updates are answered in time on a busy machine, too.
+async fn patient() -> Joined {
+    let limits = Limits::builder().ack_timeout(Duration::from_secs(3));
+    joined_with(limits.build().unwrap()).await
+}
+
+async fn joined_with(limits: Limits) -> Joined {
     let server = RelayServer::start_with(Front::ByHand);
-    let mut joined = join_at(server, |_| (), quick()).await;
+    let mut joined = join_at(server, |_| (), limits).await;
     joined.connected().await;
     joined
 }
@@ -257,7 +268,7 @@ async fn ciphertexts_of_another_session_are_not_opened() {
 /// Covers: R9.7b
 #[tokio::test(flavor = "multi_thread")]
 async fn values_that_a_relay_makes_up_are_not_written_over() {
-    let mut joined = joined().await;
+    let mut joined = patient().await;
     let before = joined.server.with(|state| state.only().1.metadata.clone());
     let substitute = |joined: &Joined, value: Value| {
         joined.update(&json!({"t": "update-session", "id": joined.session, "metadata": value}));
@@ -376,7 +387,7 @@ fn half(path: &str, body: &mut String) {
 /// Covers: R1.17
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_given_twice_count_once() {
-    let mut joined = joined().await;
+    let mut joined = patient().await;
     joined.server.with(|state| state.faults.acks_twice = true);
     for round in 0..5 {
         let update = joined.relay.change(Target::State, move |_| {
