@@ -531,7 +531,15 @@ async fn tools_are_not_looked_for_in_the_directory() {
     let planted = dir.path().join("rg");
     fs::write(&planted, "#!/bin/sh\necho planted").unwrap();
     fs::set_permissions(&planted, fs::Permissions::from_mode(0o755)).unwrap();
-    for path in ["", ".", ":", "./", "::bin:."] {
+    // From wherever this runs, by way of the root.
+    let depth = std::env::current_dir().unwrap().components().count();
+    let relative = format!(
+        "{}{}",
+        "../".repeat(depth),
+        real(&dir).trim_start_matches('/')
+    );
+    assert!(Path::new(&relative).join("rg").exists());
+    for path in ["", ".", ":", "./", "::bin:.", &relative] {
         let handlers = with_programs(&dir, path);
         let answer = call(&handlers, "ripgrep", &json!({"args": ["x"]})).await;
         assert_eq!(
