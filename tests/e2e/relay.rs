@@ -884,9 +884,9 @@ fn a_second_mirror_of_a_tag_is_refused_until_the_first_is_gone() {
     let first = mirror(&home, &server, &[]);
     let asked = server.with(|state| state.heard.clone());
     let arguments = ["relay", "mirror", "--tag", "t"];
-    let refused = command(&home, &server, &arguments).output().unwrap();
-    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
-    let errors = String::from_utf8(refused.stderr).unwrap();
+    let mut second = Running::start(command(&home, &server, &arguments));
+    let (code, _, errors) = second.finish();
+    assert_eq!(code, Some(4), "{errors}");
     let holder = format!("mirrored by process {};", first.pid());
     assert!(
         errors.contains(&holder) && errors.contains("--tag"),
