@@ -407,7 +407,7 @@ async fn answers_given_twice_count_once() {
     joined.told(1).await;
     // What was asked before is answered again while another update is under way.
     joined.server.with(|state| state.faults.no_acks = true);
-    let update = joined.relay.change(Target::AgentState, |_| Change::Clear);
+    let update = joined.relay.change(Target::State, |_| Change::Clear);
     let update = update.unwrap();
     joined
         .until_server(|state| state.heard.lines().any(clears_the_state))
