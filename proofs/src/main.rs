@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use hallway_proofs::check::Size;
-use hallway_proofs::exhaustive::{LETTERS, cuts, framer, message};
+use hallway_proofs::exhaustive::{LETTERS, cuts, framer, message, scan};
 use hallway_proofs::{models, mutants, trace};
 
 const USAGE: &str = "usage: hallway-proofs check [--small | --deep] [NAME…]
@@ -75,18 +75,18 @@ fn explore(name: &str, port: u16) -> ExitCode {
 
 /// The exhaustive proofs that grow with their bound, `more` beyond those of an optimised test.
 fn exhaustive(more: usize) -> ExitCode {
-    let proofs: [(&str, &dyn Fn() -> u64); 10] = [
+    let proofs: [(&str, &dyn Fn() -> u64); 14] = [
         ("framer, 2 letters, every cut", &|| {
-            framer::every_cut(&["a", "\n"], 10 + more, false)
+            framer::every_cut(&["a", "\n"], 14 + more, false)
         }),
         ("framer, 3 letters, every cut", &|| {
-            framer::every_cut(&["a", "\n", "é"], 6 + more, false)
+            framer::every_cut(&["a", "\n", "é"], 10 + more, false)
         }),
         ("framer, all letters, every cut", &|| {
-            framer::every_cut(LETTERS, 3 + more, false)
+            framer::every_cut(LETTERS, 4 + more, false)
         }),
         ("framer, 2 letters, every cut and every pause", &|| {
-            framer::every_cut(&["a", "\n"], 6 + more, true)
+            framer::every_cut(&["a", "\n"], 10 + more, true)
         }),
         ("framer, any length, every state", &|| {
             framer::every_state(3 + more)
@@ -99,6 +99,12 @@ fn exhaustive(more: usize) -> ExitCode {
         ("messages, all beginnings of few pieces", &|| {
             message::every_beginning(message::FEW_PIECES, 10 + more)
         }),
+        ("scanner, numbers", &|| scan::every_number(7 + more)),
+        ("scanner, strings", &|| scan::every_string(6 + more)),
+        ("scanner, arrays and objects", &|| {
+            scan::every_nest(6 + more)
+        }),
+        ("scanner, words", &|| scan::every_word(6 + more)),
         ("connections, every cut", &|| cuts::every_cut(5 + more)),
     ];
     for (name, proof) in proofs {

@@ -1,7 +1,7 @@
 //! The exhaustive proofs at sizes that an unoptimised build finishes in seconds.
 //! `hallway-proofs exhaustive N` goes further.
 
-use hallway_proofs::exhaustive::{LETTERS, cuts, edges, framer, message};
+use hallway_proofs::exhaustive::{LETTERS, cuts, edges, framer, message, scan};
 
 /// The first size for an unoptimised build, the second for an optimised one.
 const fn size(small: usize, large: usize) -> usize {
@@ -11,9 +11,9 @@ const fn size(small: usize, large: usize) -> usize {
 /// Covers: L1.1, L3.1, L3.17
 #[test]
 fn the_framer_splits_however_cut() {
-    assert!(framer::every_cut(&["a", "\n", "é"], size(4, 6), false) > 1_000);
-    assert!(framer::every_cut(LETTERS, size(2, 3), false) > 1_000);
-    assert!(framer::every_cut(&["a", "\n"], size(4, 6), true) > 1_000);
+    assert!(framer::every_cut(&["a", "\n", "é"], size(5, 8), false) > 1_000);
+    assert!(framer::every_cut(LETTERS, size(2, 4), false) > 1_000);
+    assert!(framer::every_cut(&["a", "\n"], size(6, 9), true) > 1_000);
 }
 
 #[test]
@@ -29,6 +29,14 @@ fn messages_mean_what_the_oracle_says() {
     assert!(message::every_string(size(4, 5)) > 1_000);
     assert!(message::every_beginning(message::PIECES, size(6, 8)) > 1_000);
     assert!(message::every_beginning(message::FEW_PIECES, size(9, 11)) > 1_000);
+}
+
+#[test]
+fn the_scanner_agrees_with_serde_json() {
+    assert!(scan::every_number(size(4, 6)) > 1_000);
+    assert!(scan::every_string(size(3, 5)) > 1_000);
+    assert!(scan::every_nest(size(4, 5)) > 1_000);
+    assert!(scan::every_word(size(3, 5)) > 100);
 }
 
 /// Covers: L3.23, L3.27, L5.2

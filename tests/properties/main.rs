@@ -9,9 +9,11 @@ mod relay;
 
 use std::fmt;
 
+use hallway_tests::fuzzing::check_tree;
 use hallway_tests::model::check;
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, Strategy, any, proptest};
+use proptest::sample::select;
 
 /// Bytes that steer a check, shown as a literal that a regression test can take over.
 #[derive(Clone)]
@@ -98,6 +100,38 @@ mod machines {
 mod decoders {
     use super::*;
 
+    /// What frames and other JSON are made of.
+    const PIECES: &[&str] = &[
+        "{",
+        "{\"meta\":{",
+        "{\"m\\u0065ta\":",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"type\"",
+        "\"ping\"",
+        "\"authToken\"",
+        "\"authToken\":\"T\"",
+        "\"\\ud800\"",
+        "\"a plain text of several words\"",
+        "\"a\\\"b\"",
+        "\"",
+        "\\",
+        "\u{1}",
+        "é",
+        "null",
+        "true",
+        "tru",
+        "0",
+        "-1.5e+3",
+        "1e999",
+        ".",
+        " ",
+        "\n",
+    ];
+
     proptest! {
         #![proptest_config(cases(4))]
 
@@ -111,6 +145,11 @@ mod decoders {
         #[test]
         fn message(bytes in steering(200)) {
             check::check_message(&bytes.0);
+        }
+
+        #[test]
+        fn tree(text in vec(select(PIECES), 0..16)) {
+            check_tree(text.concat().as_bytes());
         }
 
         /// Covers: S2.2

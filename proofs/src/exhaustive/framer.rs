@@ -66,11 +66,9 @@ enum Read {
 }
 
 /// A framer that was fed an input, and how much of it came back.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 struct Run {
     framer: Framer,
-    /// All of it, but for a prefix that was a frame.
-    input: Vec<u8>,
     /// How many bytes of the present read wait for its end.
     held: usize,
     /// How many frames were returned.
@@ -79,33 +77,13 @@ struct Run {
 }
 
 impl Run {
-    fn new(prefix: Prefix) -> Self {
-        let mut run = Self {
-            framer: Framer::new(&limits()),
-            input: Vec::new(),
-            held: 0,
-            frames: 0,
-            too_long: false,
-        };
-        for byte in prefix.bytes() {
-            run.put(byte);
-        }
-        run.end(true);
-        if prefix.ended {
-            run.input.clear();
-            run.frames = 0;
-        }
-        run
-    }
-
-    fn put(&mut self, byte: u8) {
-        self.input.push(byte);
+    fn put(&mut self, byte: u8, due: &[&[u8]]) {
         if self.too_long {
             return;
         }
         if self.framer.spare_mut().len() <= self.held {
             // The transport has to come back after the frames were taken.
-            self.end(true);
+            self.end(true, due);
         }
         let held = self.held;
         let slot = self.framer.spare_mut().get_mut(held);
@@ -116,14 +94,14 @@ impl Run {
         self.held += usize::from(!self.too_long);
     }
 
-    fn end(&mut self, drain: bool) {
+    /// Ends the read; `due` are the frames of the whole input.
+    fn end(&mut self, drain: bool, due: &[&[u8]]) {
         self.framer.commit(self.held);
         self.held = 0;
-        let (frames, ..) = split(&self.input);
         while drain && !self.too_long {
             match self.framer.next_frame() {
                 Ok(Some(frame)) => {
-                    assert_eq!(Some(&frame), frames.get(self.frames));
+                    assert_eq!(Some(&frame), due.get(self.frames));
                     self.frames += 1;
                 }
                 Ok(None) => break,
@@ -137,14 +115,92 @@ impl Run {
             self.framer.shrink();
         }
     }
+}
 
-    fn compare(&mut self) {
-        self.end(true);
-        let (frames, too_long, partial) = split(&self.input);
+/// One input in every way to read it. Ways that leave the framer in the same state go on as one,
+/// which loses none: whatever follows, it does the same.
+struct Ways<'a> {
+    /// All of it, but for a prefix that was a frame.
+    input: Vec<u8>,
+    reads: &'a [Read],
+}
+
+impl Ways<'_> {
+    /// The run after a prefix, and the input with it.
+    fn begin(&mut self, prefix: Prefix) -> Run {
+        let mut run = Run {
+            framer: Framer::new(&limits()),
+            held: 0,
+            frames: 0,
+            too_long: false,
+        };
+        self.input = prefix.bytes();
+        let (due, ..) = split(&self.input);
+        for byte in &self.input {
+            run.put(*byte, &due);
+        }
+        run.end(true, &due);
+        if prefix.ended {
+            self.input.clear();
+            run.frames = 0;
+        }
+        run
+    }
+
+    /// Compares every run over the input and over all that `most` of `letters` more make of it.
+    /// The number of ways.
+    fn extend(&mut self, runs: &[(Run, u64)], letters: &[&str], most: usize) -> u64 {
+        let mut count = self.compare(runs);
+        if most > 0 {
+            for letter in letters {
+                let length = self.input.len();
+                let mut next = runs.to_vec();
+                for byte in letter.bytes() {
+                    next = self.step(&next, byte);
+                }
+                count += self.extend(&next, letters, most - 1);
+                self.input.truncate(length);
+            }
+        }
+        count
+    }
+
+    /// The runs after one byte more.
+    fn step(&mut self, runs: &[(Run, u64)], byte: u8) -> Vec<(Run, u64)> {
+        self.input.push(byte);
+        let (due, ..) = split(&self.input);
+        let mut next: Vec<(Run, u64)> = Vec::new();
+        for (run, ways) in runs {
+            for read in self.reads {
+                let mut run = run.clone();
+                run.put(byte, &due);
+                match read {
+                    Read::Goes => {}
+                    Read::Ends => run.end(false, &due),
+                    Read::Drained => run.end(true, &due),
+                }
+                match next.iter_mut().find(|(other, _)| *other == run) {
+                    Some((_, all)) => *all += ways,
+                    None => next.push((run, *ways)),
+                }
+            }
+        }
+        next
+    }
+
+    fn compare(&self, runs: &[(Run, u64)]) -> u64 {
+        let (due, too_long, partial) = split(&self.input);
         let input = String::from_utf8_lossy(&self.input);
-        assert_eq!(self.frames, frames.len(), "frames of {input:?}");
-        assert_eq!(self.too_long, too_long, "{input:?}");
-        assert_eq!(self.framer.has_partial(), partial, "{input:?}");
+        let mut count = 0;
+        for (run, ways) in runs {
+            let mut run = run.clone();
+            run.end(true, &due);
+            assert_eq!(run.frames, due.len(), "frames of {input:?}");
+            assert_eq!(run.too_long, too_long, "{input:?}");
+            assert_eq!(run.framer.has_partial(), partial, "{input:?}");
+            count += ways;
+        }
+        count
     }
 }
 
@@ -156,42 +212,15 @@ pub fn every_cut(letters: &[&str], most: usize, idle: bool) -> u64 {
     } else {
         &[Read::Goes, Read::Drained]
     };
-    let runs = PREFIXES.iter().map(|prefix| Run::new(*prefix));
-    runs.map(|run| extend(run, letters, most, reads)).sum()
-}
-
-fn extend(mut run: Run, letters: &[&str], left: usize, reads: &[Read]) -> u64 {
-    let mut count = 1;
-    if left > 0 {
-        for letter in letters {
-            for cut in cuts(&run, letter.as_bytes(), reads) {
-                count += extend(cut, letters, left - 1, reads);
-            }
-        }
-    }
-    run.compare();
-    count
-}
-
-/// The run after `bytes`, in every way to read them.
-fn cuts(run: &Run, bytes: &[u8], reads: &[Read]) -> Vec<Run> {
-    let mut runs = vec![run.clone()];
-    for byte in bytes {
-        let step = |run: Run| {
-            reads.iter().map(move |read| {
-                let mut run = run.clone();
-                run.put(*byte);
-                match read {
-                    Read::Goes => {}
-                    Read::Ends => run.end(false),
-                    Read::Drained => run.end(true),
-                }
-                run
-            })
-        };
-        runs = runs.into_iter().flat_map(step).collect();
-    }
-    runs
+    let mut ways = Ways {
+        input: Vec::new(),
+        reads,
+    };
+    let all = PREFIXES.iter().map(|prefix| {
+        let run = ways.begin(*prefix);
+        ways.extend(&[(run, 1)], letters, most)
+    });
+    all.sum()
 }
 
 /// Every state that a framer can be in after reads of any number, each of any `most_read`

@@ -8,6 +8,7 @@ pub mod edges;
 pub mod framer;
 pub mod message;
 mod oracle;
+pub mod scan;
 
 use hallway_core::Limits;
 

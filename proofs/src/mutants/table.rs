@@ -299,6 +299,27 @@ pub(super) const MUTANTS: &[Mutant] = &[
         killer: Exhaustive,
     },
     Mutant {
+        name: "a number may begin with zeros",
+        file: "scan.rs",
+        from: "if !self.eat(b'0') {",
+        to: "if !self.eat(b'0') || self.peek() == Some(b'0') {",
+        killer: Exhaustive,
+    },
+    Mutant {
+        name: "the brackets beyond 64 are forgotten",
+        file: "scan.rs",
+        from: "            self.full.push(self.last);\n",
+        to: "",
+        killer: Exhaustive,
+    },
+    Mutant {
+        name: "a control character in a later word is plain",
+        file: "scan.rs",
+        from: "(least >= b' ').then_some(end)",
+        to: "(least > 0).then_some(end)",
+        killer: Exhaustive,
+    },
+    Mutant {
         name: "the beginning of a token is enough",
         file: "token.rs",
         from: "& own_rest.ct_eq(other_rest)",

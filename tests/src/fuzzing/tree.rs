@@ -3,8 +3,10 @@
 
 use hallway_core::local::connection::{CloseReason, Connection, Event, Refusal, Server};
 use hallway_core::local::message::{Kind, Message, MessageError};
+use hallway_core::session::control::{Frame, NotForwarded};
 use hallway_core::{Instant, Limits, Token, UnixTime};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 const TOKEN: &str = "T";
 
@@ -14,6 +16,7 @@ const TOKEN: &str = "T";
 ///
 /// When the two contradict each other.
 pub fn check_tree(bytes: &[u8]) {
+    check_grammar(bytes);
     // In a tree these names are not members but instructions to serde_json.
     let instructs = bytes.windows(12).any(|name| name == b"$serde_json:");
     let Ok(tree) = serde_json::from_slice::<Value>(bytes) else {
@@ -40,6 +43,33 @@ pub fn check_tree(bytes: &[u8]) {
             "{tree}"
         ),
         Err(other) => panic!("the contract knows no {other:?}"),
+    }
+}
+
+/// What is JSON, and what of it is an object: as serde_json says that passes over a text and makes
+/// no tree, which bounds neither numbers nor depth.
+fn check_grammar(bytes: &[u8]) {
+    let limits = Limits::DEFAULT;
+    let found = Message::parse(bytes, &limits);
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return assert_eq!(found, Err(MessageError::Invalid));
+    };
+    let raw = serde_json::from_str::<&RawValue>(text).map(RawValue::get);
+    let is_object = raw.as_ref().is_ok_and(|raw| raw.starts_with('{'));
+    let forwarded = Frame::parse(text) != Err(NotForwarded::NotAnObject);
+    assert_eq!(forwarded, is_object, "{text}");
+    match (found, raw) {
+        (Err(MessageError::Invalid), Err(_)) => {}
+        (Ok(message), Ok(_)) => assert!(is_object && !message.kept().is_empty(), "{text}"),
+        (Err(MessageError::NotAnObject), Ok(raw)) => {
+            assert!(!is_object && raw != "null", "{text}");
+        }
+        (Err(MessageError::Invalid), Ok(raw)) => {
+            let brackets = raw.matches(['[', '{']).count();
+            let nests_deep = brackets > limits.max_frame_depth();
+            assert!(is_object || raw == "null" || nests_deep, "{text}");
+        }
+        (found, raw) => panic!("{text}: {found:?}, but {raw:?}"),
     }
 }
 
