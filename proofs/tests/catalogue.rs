@@ -65,6 +65,7 @@ fn machine(model: &str) -> &str {
         "rough-link" => "link",
         "cramped-crowd" => "crowd",
         "policy" | "queues" => "subscription",
+        "relay-link" | "relay-acks" => "relay_link",
         "relay-cursor" | "relay-lag" => "relay_cursor",
         "relay-outbox" => "relay_outbox",
         "relay-versioned" => "relay_versioned",
@@ -72,7 +73,7 @@ fn machine(model: &str) -> &str {
     }
 }
 
-const MACHINES: [&str; 10] = [
+const MACHINES: [&str; 11] = [
     "connection",
     "exchange",
     "link",
@@ -80,6 +81,7 @@ const MACHINES: [&str; 10] = [
     "inbox",
     "admission",
     "subscription",
+    "relay_link",
     "relay_cursor",
     "relay_outbox",
     "relay_versioned",

@@ -6,6 +6,7 @@ use std::hash::Hash;
 
 use hallway_proofs::check::{Size, broken};
 use hallway_proofs::models::relay_cursor::{self, CursorModel};
+use hallway_proofs::models::relay_link::{self, LinkModel};
 use hallway_proofs::models::relay_outbox::{self, OutboxModel};
 use hallway_proofs::models::relay_versioned::{self, VersionedModel};
 use hallway_proofs::search::{Proof, search};
@@ -188,4 +189,120 @@ fn relay_versioned() {
         || VersionedModel::sized(Size::Deep).with(Flaw::UnboundedUpdates),
         "an update is refused when too many wait and only then",
     );
+}
+
+#[test]
+fn relay_link() {
+    use relay_link::Flaw;
+    for (flaw, name) in [
+        (
+            Flaw::ForgetsHangup,
+            "one transport lives at most, and none after the end",
+        ),
+        (
+            Flaw::HidesDialDeadline,
+            "no state without a deadline but before the connect and after the end",
+        ),
+        (
+            Flaw::IgnoresEpochs,
+            "late events of a replaced transport change nothing",
+        ),
+        (Flaw::Reopens, "closed stays closed"),
+        (
+            Flaw::TrustsSilence,
+            "a connection whose server is silent is left in time",
+        ),
+        (Flaw::HidesConnected, "the caller hears what happened"),
+        (
+            Flaw::HidesStale,
+            "the caller hears how long the server may hold on to the connection before",
+        ),
+        (
+            Flaw::FirstFailureEnds,
+            "only the user, a refusal, another version, a spent budget or a hopeless first dial ends it",
+        ),
+        (
+            Flaw::ProvesByOpening,
+            "dials without a proof of health are bounded",
+        ),
+        (
+            Flaw::IgnoresRetryAfter,
+            "delays are those of the policy and of Retry-After",
+        ),
+        (
+            Flaw::FiresEarly,
+            "a timeout acts when it is due, and not before",
+        ),
+        (
+            Flaw::ForgetsTimeouts,
+            "it is open in the end, or it has ended",
+        ),
+        (
+            Flaw::ForgetsTimeouts,
+            "a server that answers nothing is left",
+        ),
+        (Flaw::ForgetsHangup, "no transport is left after the end"),
+        (
+            Flaw::ForgetsOpened,
+            "a connection stays reachable, unless it has ended",
+        ),
+    ] {
+        breaks(|| LinkModel::ends(Size::Small).with(flaw), name);
+    }
+    for (flaw, name) in [
+        (Flaw::SkipsPongs, "every heartbeat is answered, once"),
+        (Flaw::HidesBeats, "a connection ends for its cause alone"),
+        (
+            Flaw::HidesSleep,
+            "a sleep makes the budgets whole and probes or dials at once",
+        ),
+    ] {
+        breaks(|| LinkModel::ends(Size::Quick).with(flaw), name);
+    }
+    // An attempt of another number takes both budgets.
+    breaks(
+        || LinkModel::ends(Size::Deep).with(Flaw::ProvesByOpening),
+        "budgets are given back by proof of health, by a sleep or by the caller alone",
+    );
+    for (flaw, name) in [
+        (
+            Flaw::SkipsJoin,
+            "the authentication comes first on each connection, and the rest after the server's consent",
+        ),
+        (
+            Flaw::WritesTwice,
+            "what was taken is written once, in order, on the connection it was taken for",
+        ),
+        (
+            Flaw::LosesFrames,
+            "what was taken is written once, in order, on the connection it was taken for",
+        ),
+        (
+            Flaw::AcksTwice,
+            "an acknowledgement has one outcome, which is true",
+        ),
+        (
+            Flaw::HidesLost,
+            "an acknowledgement has one outcome, which is true",
+        ),
+        (
+            Flaw::SlowAcks,
+            "what is to be acknowledged has its outcome by its deadline",
+        ),
+        (
+            Flaw::ForgetsTimeouts,
+            "every acknowledgement has its outcome",
+        ),
+    ] {
+        breaks(|| LinkModel::acks(Size::Small).with(flaw), name);
+    }
+    for (flaw, name) in [
+        (
+            Flaw::UnboundedBooks,
+            "an event is refused when there is no connection or no room, and only then",
+        ),
+        (Flaw::UnboundedBooks, "what waits is bounded"),
+    ] {
+        breaks(|| LinkModel::acks(Size::Quick).with(flaw), name);
+    }
 }

@@ -21,6 +21,7 @@ pub mod link;
 pub mod policy;
 pub mod reference;
 pub mod relay_cursor;
+pub mod relay_link;
 pub mod relay_outbox;
 pub mod relay_versioned;
 pub mod subscription;
@@ -95,6 +96,16 @@ pub fn all() -> Vec<Named> {
             "queues",
             "what a subscription asks, answers and sends, over connections that break",
             subscription::SubscriptionModel::queues,
+        ),
+        Named::new(
+            "relay-link",
+            "the relay's link, against a server that says anything or nothing",
+            relay_link::LinkModel::ends,
+        ),
+        Named::new(
+            "relay-acks",
+            "what the link sends and acknowledges, over connections that break",
+            relay_link::LinkModel::acks,
         ),
         Named::new(
             "relay-cursor",
