@@ -196,7 +196,7 @@ impl SubscriptionModel {
         match size {
             Size::Small => Self::new(1, 0, purse),
             Size::Quick => Self::new(1, 1, more),
-            Size::Deep => Self::new(2, 1, Purse { forced: 1, ..more }),
+            Size::Deep => Self::new(2, 1, more),
         }
     }
 
