@@ -1,6 +1,7 @@
 //! The relay's cursor and outbox against a server that keeps its promises, over a network that does not.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use hallway_core::Instant;
 use hallway_core::relay::cursor::{Cursor, Fetch, Verdict};
@@ -24,6 +25,8 @@ struct Session {
     known: BTreeSet<u64>,
     page: Option<Page>,
     delivered: Vec<u64>,
+    /// Up to which number of the server's, and how many of those delivered.
+    compared: (u64, usize),
     now: Instant,
 }
 
@@ -48,6 +51,7 @@ pub fn check_cursor(bytes: &[u8]) {
         known: BTreeSet::new(),
         page: None,
         delivered: Vec::new(),
+        compared: (0, 0),
         now: Instant::from_nanos(0),
     };
     while !source.is_empty() {
@@ -184,15 +188,17 @@ impl Session {
         }
     }
 
-    /// Everything of others up to the cursor was delivered, and nothing beyond it.
-    fn check(&self) {
-        let seen = self.stored.range(..=self.cursor.last());
-        let others: Vec<u64> = seen
-            .filter(|(_, own)| !**own)
-            .map(|(seq, _)| *seq)
-            .collect();
-        assert_eq!(self.delivered, others);
-        assert!(self.cursor.last() <= self.seq);
+    /// Everything of others up to the cursor was delivered, and nothing beyond it. What was
+    /// compared stays so: the server adds at the end alone.
+    fn check(&mut self) {
+        let last = self.cursor.last();
+        let (before, compared) = self.compared;
+        assert!(before <= last && last <= self.seq);
+        let new = (Bound::Excluded(before), Bound::Included(last));
+        let seen = self.stored.range(new);
+        let others = seen.filter(|(_, own)| !**own).map(|(seq, _)| seq);
+        assert!(others.eq(&self.delivered[compared..]), "{last}");
+        self.compared = (last, self.delivered.len());
         assert!(footprint(&self.cursor) <= 512 + 8 * 1_024);
     }
 }
@@ -216,6 +222,8 @@ pub fn check_durable(bytes: &[u8]) {
         limits,
         sent: Vec::new(),
         stored: Vec::new(),
+        places: BTreeMap::new(),
+        compared: (0, 0),
         done: BTreeMap::new(),
         refused: BTreeSet::new(),
         posted: None,
@@ -251,6 +259,9 @@ struct Sender {
     sent: Vec<String>,
     /// What the server has, in its order; the number of a message is its place, from 1.
     stored: Vec<String>,
+    places: BTreeMap<String, usize>,
+    /// How many that are stored, and up to which of those sent.
+    compared: (usize, usize),
     done: BTreeMap<String, u64>,
     refused: BTreeSet<String>,
     posted: Option<(BatchId, Vec<String>)>,
@@ -353,17 +364,14 @@ impl Sender {
     }
 
     fn seq(&self, id: &str) -> usize {
-        1 + self
-            .stored
-            .iter()
-            .position(|known| known == id)
-            .expect("stored")
+        *self.places.get(id).expect("stored")
     }
 
     fn store(&mut self, batch: &[String]) {
         for id in batch {
-            if !self.stored.contains(id) {
+            if !self.places.contains_key(id) {
                 self.stored.push(id.clone());
+                self.places.insert(id.clone(), self.stored.len());
             }
         }
     }
@@ -389,14 +397,14 @@ impl Sender {
         self.outbox.handle_timeout(self.now);
     }
 
-    fn check(&self) {
-        // The order of the server is the order of sending.
-        let mut order = self.sent.iter();
-        assert!(
-            self.stored.iter().all(|id| order.any(|sent| sent == id)),
-            "{:?}",
-            self.stored
-        );
+    fn check(&mut self) {
+        // The order of the server is the order of sending; it adds at the end alone.
+        let (stored, mut sent) = self.compared;
+        for id in &self.stored[stored..] {
+            let at = self.sent[sent..].iter().position(|sent| sent == id);
+            sent += 1 + at.unwrap_or_else(|| panic!("{id} in {:?}", self.stored));
+        }
+        self.compared = (self.stored.len(), sent);
         let waiting = self.sent.len() - self.done.len() - self.refused.len();
         assert_eq!(self.outbox.len(), waiting);
         assert!(self.outbox.len() <= self.limits.max_outbox_messages());

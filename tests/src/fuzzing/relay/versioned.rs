@@ -22,6 +22,7 @@ pub fn check_versioned(bytes: &[u8]) {
     let mut desk = Desk {
         versioned: Versioned::new(&Limits::DEFAULT, 0, Value::Null),
         version: 0,
+        value: Value::Null,
         written: Vec::new(),
         answers: VecDeque::new(),
         told: VecDeque::new(),
@@ -48,7 +49,8 @@ pub fn check_versioned(bytes: &[u8]) {
 struct Desk {
     versioned: Versioned,
     version: u64,
-    /// The names in the server's document, in the order of writing.
+    /// The server's document, and the names in it in the order of writing.
+    value: Value,
     written: Vec<String>,
     answers: VecDeque<(Attempt, Answer)>,
     told: VecDeque<(u64, Value)>,
@@ -59,15 +61,17 @@ struct Desk {
 }
 
 impl Desk {
-    fn value(&self) -> Value {
-        if self.written.is_empty() {
-            return Value::Null;
+    /// Somebody writes a name into the server's document.
+    fn write(&mut self, name: String) {
+        if !matches!(self.value, Value::Document(_)) {
+            self.value = Value::Document(Document::default());
         }
-        let mut document = Document::default();
-        for name in &self.written {
-            document.set(name, Raw::EMPTY_OBJECT);
+        if let Value::Document(document) = &mut self.value {
+            document.set(&name, Raw::EMPTY_OBJECT);
         }
-        Value::Document(document)
+        self.version += 1;
+        self.written.push(name);
+        self.told.push_back((self.version, self.value.clone()));
     }
 
     fn step(&mut self, source: &mut Source<'_>) {
@@ -79,9 +83,7 @@ impl Desk {
             }
             2 => {
                 self.others += 1;
-                self.written.push(format!("other{}", self.others));
-                self.version += 1;
-                self.told.push_back((self.version, self.value()));
+                self.write(format!("other{}", self.others));
             }
             3..=5 => self.attempt(source),
             6 => {
@@ -111,8 +113,17 @@ impl Desk {
                 assert!(self.versioned.poll_timeout().is_none_or(|at| at > self.now));
             }
         }
+        self.hear();
+    }
+
+    /// What was applied is at the server, which keeps what it has.
+    fn hear(&mut self) {
         while let Some((update, outcome)) = self.versioned.poll_outcome() {
             assert!(self.asked.contains(&update));
+            if let Outcome::Applied(version) = &outcome {
+                assert!(self.written.contains(&format!("{update:?}")));
+                assert!(*version <= self.version);
+            }
             assert_eq!(self.outcomes.insert(update, outcome), None, "two outcomes");
         }
     }
@@ -142,13 +153,11 @@ impl Desk {
         }
         let fits = attempt.expected_version == self.version;
         if fits {
-            self.version += 1;
-            self.written.push(name);
+            self.write(name);
             // Nothing of others is lost: what we wrote is what the server has, and ours.
-            assert_eq!(Value::Document(document), self.value());
-            self.told.push_back((self.version, self.value()));
+            assert_eq!(Value::Document(document), self.value);
         }
-        let (version, value) = (self.version, self.value());
+        let (version, value) = (self.version, self.value.clone());
         let answer = if fits {
             Answer::Success { version, value }
         } else {
@@ -158,19 +167,11 @@ impl Desk {
     }
 
     fn check(&mut self) {
-        while let Some((update, outcome)) = self.versioned.poll_outcome() {
-            assert_eq!(self.outcomes.insert(update, outcome), None, "two outcomes");
-        }
-        for (update, outcome) in &self.outcomes {
-            if let Outcome::Applied(version) = outcome {
-                assert!(self.written.contains(&format!("{update:?}")));
-                assert!(*version <= self.version);
-            }
-        }
+        self.hear();
         let known = self.versioned.version();
         assert!(known <= self.version);
         if known == self.version {
-            assert_eq!(self.versioned.value(), &self.value());
+            assert_eq!(self.versioned.value(), &self.value);
         }
     }
 }
