@@ -376,7 +376,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         killer: Small("relay-link"),
     },
     Mutant {
-        name: "the relay's heartbeat is not awaited while joining",
+        name: "the relay's consent is awaited as long as its heartbeat",
         file: "relay/link/mod.rs",
         from: "} => Some(engine.silent.min(*deadline)),",
         to: "} => Some(engine.silent.max(*deadline)),",

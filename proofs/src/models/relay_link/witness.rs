@@ -11,8 +11,8 @@ use super::checks::{
     BUDGETS, CAUSES, DELAYS, ENDS, EVENTS, HOLDS, JOINS, ORDER, OUTCOMES, PONGS, SLEPT,
 };
 use super::{
-    ACK, ANSWER, FORCED, GIVE_UP, HEALTHY, MOST_ACKS, NOT_FOUND_DELAYS, PATIENCE, PROBE, PROBED,
-    Said, TRANSIENT_DELAYS,
+    ACK, ANSWER, FORCED, GIVE_UP, HEALTHY, JOIN, MOST_ACKS, NOT_FOUND_DELAYS, PATIENCE, PROBE,
+    PROBED, Said, TRANSIENT_DELAYS,
 };
 use crate::models::{at, span};
 
@@ -41,6 +41,8 @@ pub(super) struct Connection {
     joined: bool,
     /// Since when it is open.
     since: Option<u16>,
+    /// When the server's consent is missing.
+    join_by: u16,
     /// When the heartbeat is missing.
     silent: u16,
     /// When we ask, if nothing is asked.
@@ -128,14 +130,15 @@ impl Witness {
         self.connection.is_some_and(|c| c.since.is_some())
     }
 
-    /// When an open connection is to be left, or probed, if nothing comes.
+    /// When a connection is to be left, or probed, if nothing comes.
     pub(super) fn patience(&self) -> Option<u16> {
         let connection = self.connection.filter(|c| c.greeted)?;
-        let asks = connection.since.map(|_| {
-            let probe = connection.probe.map(|probe| probe.deadline);
-            probe.unwrap_or(connection.ask_by)
-        });
-        Some(asks.map_or(connection.silent, |by| by.min(connection.silent)))
+        let probe = connection.probe.map(|probe| probe.deadline);
+        let by = match connection.since {
+            Some(_) => probe.unwrap_or(connection.ask_by),
+            None => connection.join_by,
+        };
+        Some(by.min(connection.silent))
     }
 
     /// Bytes passed, either way.
@@ -205,7 +208,9 @@ impl Witness {
             Said::Greeting if connection.greeted => violation(Violation::OutOfTurn),
             Said::Greeting => {
                 self.expect(event.is_none(), EVENTS);
-                return self.update(|c| (c.greeted, c.silent) = (true, now + PATIENCE));
+                return self.update(|c| {
+                    (c.greeted, c.join_by, c.silent) = (true, now + JOIN, now + PATIENCE);
+                });
             }
             _ if !connection.greeted => violation(Violation::OutOfTurn),
             Said::Disconnect => (Ended::Transient(0), Cause::ServerDisconnected),
