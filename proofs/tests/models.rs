@@ -41,6 +41,8 @@ models! {
     admission: "admission";
     policy: "policy";
     queues: "queues";
+    relay_link: "relay-link";
+    relay_acks: "relay-acks";
     relay_cursor: "relay-cursor";
     relay_lag: "relay-lag";
     relay_outbox: "relay-outbox";

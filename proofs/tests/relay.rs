@@ -88,7 +88,7 @@ fn relay_cursor() {
         "the cursor never moves over a number that was not seen",
     );
     breaks(
-        || CursorModel::faithless(Size::Quick).with(Flaw::RemembersAll),
+        || CursorModel::faithless(Size::Small).with(Flaw::RemembersAll),
         "the numbers that are remembered are bounded",
     );
 }

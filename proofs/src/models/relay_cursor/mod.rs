@@ -292,6 +292,8 @@ impl CursorModel {
         self.flaw = Some(flaw);
         if flaw == Flaw::RemembersAll {
             self.limits = Self::limits(16);
+            // Two rows of ours, with one of theirs between them.
+            (self.purse.theirs, self.purse.ours) = (2, 2);
         }
         self
     }

@@ -77,6 +77,7 @@ impl LinkModel {
         let frame = state.link.poll_transmit(epoch)?.to_owned();
         let skips = frame.starts_with("40") && self.has(Flaw::SkipsJoin)
             || frame.starts_with('3') && self.has(Flaw::SkipsPongs);
+        let holds_back = state.witness.has_unwritten_probe();
         if !skips {
             state.witness.written(&frame);
         }
@@ -86,7 +87,9 @@ impl LinkModel {
         if self.has(Flaw::LosesFrames) {
             state.link.handle_transmitted(epoch, at(state.now));
         }
-        state.witness.bytes(state.now);
+        if holds_back {
+            state.witness.bytes(state.now);
+        }
         if self.has(Flaw::TrustsSilence)
             && let Some(id) = frame
                 .strip_prefix("42")

@@ -32,6 +32,7 @@ pub(super) enum Ended {
 pub(super) struct Probe {
     asked: u16,
     deadline: u16,
+    written: bool,
 }
 
 /// A dial or a connection by its own record.
@@ -141,7 +142,13 @@ impl Witness {
         Some(by.min(connection.silent))
     }
 
-    /// Bytes passed, either way.
+    /// Whether a probe waits to be written: what leaves ahead of it holds it back.
+    pub(super) fn has_unwritten_probe(&self) -> bool {
+        let probe = self.connection.and_then(|connection| connection.probe);
+        probe.is_some_and(|probe| !probe.written)
+    }
+
+    /// Bytes came, or left ahead of the probe.
     pub(super) fn bytes(&mut self, now: u16) {
         if let Some(connection) = &mut self.connection
             && let Some(probe) = &mut connection.probe
@@ -170,6 +177,9 @@ impl Witness {
             if rest.contains("ping") {
                 self.expect(id.is_some() && connection.probe.is_some(), ORDER);
                 connection.probed = id;
+                if let Some(probe) = &mut connection.probe {
+                    probe.written = true;
+                }
             } else {
                 self.written_packet(id, is_answer);
             }
@@ -399,7 +409,12 @@ impl Witness {
         let deadline = now + PROBED;
         self.update(|c| {
             let asked = now;
-            c.probe = Some(Probe { asked, deadline });
+            let written = false;
+            c.probe = Some(Probe {
+                asked,
+                deadline,
+                written,
+            });
         });
     }
 
