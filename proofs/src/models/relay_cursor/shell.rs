@@ -51,7 +51,7 @@ impl CursorModel {
         }
         state.witness.heard = state.witness.heard.max(seq);
         let last = state.last();
-        state.witness.tell(seq, last);
+        state.witness.tell(seq);
         let seen = state.witness.has_seen(last);
         state.witness.expect(seen, OWN);
     }

@@ -1,6 +1,6 @@
 //! What the cursor let the application see, against what the server holds (relay.md §9.2).
 
-use super::{COMPLETE, MOST_OWN, ONCE};
+use super::{COMPLETE, ONCE};
 
 /// A set of the numbers of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -71,8 +71,6 @@ pub(super) struct Witness {
     pub(super) heard: u8,
     /// Ours of which the cursor was told.
     pub(super) told: Numbers,
-    /// Ours that there was no room to remember beyond a gap.
-    pub(super) forgotten: Numbers,
     /// What the machine did that it must not do.
     pub(super) misjudged: Vec<&'static str>,
 }
@@ -96,7 +94,7 @@ impl Witness {
 
     /// The application has the message.
     pub(super) fn deliver(&mut self, seq: u8, history: History) {
-        let due = history.is_of_others(seq) || self.forgotten.has(seq);
+        let due = history.is_of_others(seq);
         self.expect(due && seq > self.delivered, ONCE);
         let between = self.delivered + 1..seq;
         let passed = between
@@ -116,14 +114,10 @@ impl Witness {
         }
     }
 
-    /// The cursor, which has come to `last`, was told that a message of ours has this number.
-    pub(super) fn tell(&mut self, seq: u8, last: u8) {
+    /// The cursor was told that a message of ours has this number.
+    pub(super) fn tell(&mut self, seq: u8) {
         self.seen.insert(seq);
         self.told.insert(seq);
-        let kept = |seq: &u8| *seq > last && !self.forgotten.has(*seq);
-        if self.told.iter().filter(kept).count() > MOST_OWN {
-            self.forgotten.insert(seq);
-        }
     }
 
     /// The server has said that between these numbers there is nothing.
