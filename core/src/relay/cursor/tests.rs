@@ -5,6 +5,11 @@ fn at(ms: u64) -> Instant {
     Instant::from_nanos(ms * 1_000_000)
 }
 
+/// The rows of ours that are remembered.
+fn rows(cursor: &Cursor) -> Vec<(u64, u64)> {
+    cursor.own.iter().map(|(a, b)| (*a, *b)).collect()
+}
+
 /// Fetches, and hands over the page: its numbers, those of ours negative.
 fn page(cursor: &mut Cursor, numbers: &[i64], has_more: bool) -> alloc::vec::Vec<u64> {
     let fetch = cursor.next_fetch(at(0)).expect("a fetch is wanted");
@@ -181,7 +186,6 @@ fn the_last_number_of_all_is_the_end() {
 #[test]
 fn rows_of_our_own_are_remembered_as_one() {
     let mut cursor = Cursor::new(&Limits::DEFAULT, 0, 0);
-    let rows = |cursor: &Cursor| cursor.own.iter().map(|(a, b)| (*a, *b)).collect::<Vec<_>>();
     for (seq, expected) in [
         (5, &[(5, 5)][..]),
         (5, &[(5, 5)]),
@@ -234,6 +238,12 @@ fn memory_is_bounded() {
     // Those that continue a row have room.
     cursor.handle_sent(3);
     assert!(cursor.is_own(3) && cursor.is_own(4));
+    let limits = Limits::builder().max_own_numbers(1).build().unwrap();
+    let mut full = Cursor::new(&limits, 0, 0);
+    for (seq, row) in [(5, (5, 5)), (6, (5, 6)), (4, (4, 6)), (9, (4, 6))] {
+        full.handle_sent(seq);
+        assert_eq!(rows(&full), [row]);
+    }
     cursor.handle_live(u64::MAX, false);
     cursor.handle_sent(u64::MAX);
     assert_eq!(cursor.last(), 0);

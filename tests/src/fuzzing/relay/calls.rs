@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use hallway_core::relay::raw::Raw;
-use hallway_core::relay::rpc::{Bounds, Call, Invocation, MAX_PATH_BYTES, Method, Place};
+use hallway_core::relay::rpc::{
+    Bounds, Call, Invocation, MAX_HASH_BYTES, MAX_PATH_BYTES, Method, Place,
+};
 use serde_json::Value;
 
 use super::spelled;
@@ -77,8 +79,10 @@ fn check_refusal(method: Method, tree: &Value, is_read: bool) {
         },
         Method::ReadFile | Method::ListDirectory => path("path"),
         Method::WriteFile => {
-            let content = tree["content"].as_str().map(spelled);
-            let hash = tree["expectedHash"].is_null() || text("expectedHash");
+            let content = plain(&tree["content"]).map(spelled);
+            let hash = &tree["expectedHash"];
+            let hash =
+                hash.is_null() || plain(hash).is_some_and(|hash| hash.len() <= MAX_HASH_BYTES);
             path("path") && content.is_some_and(|content| content.len() <= 16) && hash
         }
         Method::GetDirectoryTree => {
