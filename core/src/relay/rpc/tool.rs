@@ -388,6 +388,7 @@ mod tests {
             "--files=x",
             "--follow=x",
             "-L=x",
+            "-g=x",
         ] {
             let args = format!(r#"["x","{argument}"]"#);
             let error = format!("Access denied: the argument '{argument}' is not allowed");
