@@ -452,7 +452,8 @@ impl World {
         let key = format!("other{}", self.others);
         let sealed = self.server.metadata.value.as_ref().expect("a value");
         let plain = cipher().open_text(sealed).expect("ours");
-        let value = plain.raw().as_str().trim_end_matches('}').to_owned();
+        // One brace: what is behind it may be an object, too.
+        let value = plain.raw().as_str().strip_suffix('}').expect("an object");
         let comma = if value.len() > 1 { "," } else { "" };
         let sealed = cipher().seal_text(self.nonce(), &format!("{value}{comma}\"{key}\":1}}"));
         self.server.metadata.value = Some(sealed.expect("short"));
