@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hallway::core::relay::raw::Raw;
-use hallway::relay::handlers::{HandlerLimits, Handlers, Method};
+use hallway::relay::handlers::{HandlerLimits, Handlers, Method, NO_LANDLOCK};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -423,13 +424,12 @@ async fn a_link_that_is_put_in_place_after_the_check_leads_nowhere() {
     }
     fs::write(dir.path().join("d/g"), "inside").unwrap();
     let at = |name: &str| outside.path().join(name).to_str().unwrap().to_owned();
-    let (started, go) = (at("started"), at("go"));
-    // It says that it runs, waits for the links, and opens all that it was given.
-    let script = format!(
-        "touch {started}; until [ -e {go} ]; do sleep 0.01; done; cat ./g
-        for path; do case $path in /*) if [ -d \"$path\" ]; then cat \"$path/f\"; else cat \"$path\"; fi;; esac; done"
+    pipe(&dir, "d/wait");
+    // It waits for the links, and opens all that it was given.
+    let programs = fake(
+        "for path; do if [ -d \"$path\" ]; then read -r _ < \"$path/wait\"; fi; done; cat ./g
+        for path; do case $path in /*) if [ -d \"$path\" ]; then cat \"$path/f\"; else cat \"$path\"; fi;; esac; done",
     );
-    let programs = fake(&script);
     let handlers = with_programs(&dir, programs.path());
     for (method, args) in [
         ("ripgrep", json!(["-e", "x", "../b.txt", "."])),
@@ -437,34 +437,121 @@ async fn a_link_that_is_put_in_place_after_the_check_leads_nowhere() {
     ] {
         let params = json!({"args": args, "cwd": "d"});
         let swap = async {
-            while !Path::new(&started).exists() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+            let mut go = reader(&dir, "d/wait").await;
             fs::rename(dir.path().join("b.txt"), dir.path().join("b")).unwrap();
             fs::rename(dir.path().join("d"), dir.path().join("c")).unwrap();
             symlink(at("b.txt"), dir.path().join("b.txt")).unwrap();
             symlink(outside.path(), dir.path().join("d")).unwrap();
-            fs::write(&go, "").unwrap();
+            go.write_all(b"go\n").unwrap();
         };
-        let (answer, ()) = tokio::join!(call(&handlers, method, &params), swap);
+        let Some(answer) = beside(&handlers, method, &params, swap).await else {
+            return;
+        };
         assert_eq!(answer["stdout"], "insideB\nx", "{answer}");
         for name in ["b.txt", "d"] {
             fs::remove_file(dir.path().join(name)).unwrap();
         }
         fs::rename(dir.path().join("b"), dir.path().join("b.txt")).unwrap();
         fs::rename(dir.path().join("c"), dir.path().join("d")).unwrap();
-        fs::remove_file(&started).unwrap();
-        fs::remove_file(&go).unwrap();
     }
+}
+
+/// Makes a named pipe.
+fn pipe(dir: &TempDir, name: &str) {
+    let mode = rustix::fs::Mode::RWXU;
+    rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join(name), mode).unwrap();
+}
+
+/// Waits until somebody reads the pipe.
+async fn reader(dir: &TempDir, name: &str) -> fs::File {
+    let mut options = fs::OpenOptions::new();
+    options
+        .write(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    loop {
+        if let Ok(file) = options.open(dir.path().join(name)) {
+            return file;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The tool's answer, with what happens while it runs; none where the system cannot confine
+/// tools, once it is seen that this one is refused for it.
+async fn beside(
+    handlers: &Handlers,
+    method: &str,
+    params: &Value,
+    meanwhile: impl Future<Output = ()>,
+) -> Option<Value> {
+    if handlers.unconfined().count() > 0 {
+        let answer = call(handlers, method, params).await;
+        let error = answer["error"].as_str().unwrap();
+        assert!(error.ends_with(NO_LANDLOCK), "{answer}");
+        return None;
+    }
+    let (answer, ()) = tokio::join!(call(handlers, method, params), meanwhile);
+    Some(answer)
+}
+
+/// Runs a tool.
+async fn tool(handlers: &Handlers, method: &str, args: &Value) -> Option<Value> {
+    beside(handlers, method, &json!({"args": args}), async {}).await
+}
+
+/// A tool goes by names below what it was given. The kernel keeps it there, and from all else.
+///
+/// Covers: R9.10a
+#[tokio::test]
+async fn a_link_that_is_put_below_while_a_tool_runs_leads_nowhere() {
+    let dir = directory();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("f"), "SECRET").unwrap();
+    fs::write(dir.path().join("d/e/f"), "below").unwrap();
+    fs::write(dir.path().join("c"), "beside").unwrap();
+    pipe(&dir, "d/wait");
+    let (root, out) = (real(&dir), outside.path().to_str().unwrap());
+    let programs = fake(&format!(
+        "for at; do :; done
+        cat \"$at/e/f\"; read -r _ < \"$at/wait\"; cat \"$at/e/f\" \"$at/../c\" {root}/c {out}/f
+        ls \"$at/e/\" {root} {out} /usr /proc/self/
+        (echo x > \"$at/new\"); (echo x > {out}/new); mkdir \"$at/new\"; rm \"$at/f\"
+        ls \"$at\""
+    ));
+    let handlers = with_programs(&dir, programs.path());
+    for (method, args) in [
+        ("ripgrep", json!(["x", "d"])),
+        ("difftastic", json!(["b.txt", "d"])),
+    ] {
+        let swap = async {
+            let mut go = reader(&dir, "d/wait").await;
+            fs::rename(dir.path().join("d/e"), outside.path().join("e")).unwrap();
+            symlink(outside.path(), dir.path().join("d/e")).unwrap();
+            go.write_all(b"go\n").unwrap();
+        };
+        let Some(answer) = beside(&handlers, method, &json!({"args": args}), swap).await else {
+            return;
+        };
+        assert_eq!(answer["stdout"], "belowe\nf\nwait\n", "{answer}");
+        let errors = answer["stderr"].as_str().unwrap();
+        assert!(!errors.contains("SECRET"), "{errors}");
+        assert_eq!(errors.matches("ermission denied").count(), 13, "{errors}");
+        fs::remove_file(dir.path().join("d/e")).unwrap();
+        fs::rename(outside.path().join("e"), dir.path().join("d/e")).unwrap();
+    }
+    let left: Vec<_> = fs::read_dir(outside.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
 }
 
 #[tokio::test]
 async fn tools_are_given_what_is_known_and_the_app_its_own_names() {
     let dir = directory();
-    let programs = fake("for word; do echo \"$word\"; done; echo \"$9/x\" >&2; ls /proc/$$/fd >&2");
+    let programs = fake("for word; do echo \"$word\"; done; echo \"$9/x\" >&2; ");
     let handlers = with_programs(&dir, programs.path());
     let args = json!(["-g", "--pre=x", "-e", "-p", "d/", "./b.txt", "d/f"]);
-    let answer = call(&handlers, "ripgrep", &json!({"args": args})).await;
+    let Some(answer) = tool(&handlers, "ripgrep", &args).await else {
+        return;
+    };
     let words = answer["stdout"].as_str().unwrap();
     let expected = "--no-config\n--no-follow\n--no-ignore-parent\n--no-ignore-global\n\
         --no-ignore-exclude\n--no-ignore-messages\n--glob=--pre=x\n--regexp=-p\n--\nd\n./b.txt\nd/f\n";
@@ -472,7 +559,9 @@ async fn tools_are_given_what_is_known_and_the_app_its_own_names() {
     // In JSON a name is text of JSON.
     fs::write(dir.path().join("q\\\""), "").unwrap();
     let args = json!(["--json", "-e", "x", "q\\\"", "b.txt"]);
-    let answer = call(&handlers, "ripgrep", &json!({"args": args})).await;
+    let Some(answer) = tool(&handlers, "ripgrep", &args).await else {
+        return;
+    };
     let words = answer["stdout"].as_str().unwrap();
     assert!(words.ends_with("--\nq\\\\\\\"\nb.txt\n"), "{words}");
     // What cannot be held is refused: no pipe is waited for.
@@ -494,7 +583,9 @@ async fn tools_are_given_what_is_known_and_the_app_its_own_names() {
             ("ripgrep", json!(["x", path])),
             ("difftastic", json!(["b.txt", path])),
         ] {
-            let answer = call(&handlers, method, &json!({"args": args})).await;
+            let Some(answer) = tool(&handlers, method, &args).await else {
+                return;
+            };
             assert_eq!(answer, json!({"success": false, "error": error}));
         }
     }
@@ -506,7 +597,9 @@ async fn tools_see_no_environment_that_gives_them_options() {
     let programs = fake("env");
     let handlers = with_programs(&dir, programs.path());
     for method in ["ripgrep", "difftastic"] {
-        let answer = call(&handlers, method, &json!({"args": []})).await;
+        let Some(answer) = tool(&handlers, method, &json!([])).await else {
+            return;
+        };
         let seen = answer["stdout"].as_str().unwrap();
         let names: Vec<_> = seen
             .lines()
@@ -541,7 +634,9 @@ async fn tools_are_not_looked_for_in_the_directory() {
     assert!(Path::new(&relative).join("rg").exists());
     for path in ["", ".", ":", "./", "::bin:.", &relative] {
         let handlers = with_programs(&dir, path);
-        let answer = call(&handlers, "ripgrep", &json!({"args": ["x"]})).await;
+        let Some(answer) = tool(&handlers, "ripgrep", &json!(["x"])).await else {
+            return;
+        };
         assert_eq!(
             answer,
             json!({"success": false, "error": "spawn rg ENOENT"}),
@@ -549,10 +644,14 @@ async fn tools_are_not_looked_for_in_the_directory() {
         );
     }
     let handlers = with_programs(&dir, format!(".:{}", real(&dir)));
-    let answer = call(&handlers, "ripgrep", &json!({"args": ["x"]})).await;
+    let Some(answer) = tool(&handlers, "ripgrep", &json!(["x"])).await else {
+        return;
+    };
     assert_eq!(answer["stdout"], "planted\n");
     // It is no program to run.
     fs::set_permissions(&planted, fs::Permissions::from_mode(0o644)).unwrap();
-    let answer = call(&handlers, "ripgrep", &json!({"args": ["x"]})).await;
+    let Some(answer) = tool(&handlers, "ripgrep", &json!(["x"])).await else {
+        return;
+    };
     assert_eq!(answer["error"], "spawn rg ENOENT");
 }

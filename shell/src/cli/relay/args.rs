@@ -68,7 +68,8 @@ pub(super) struct Mirror {
     #[arg(long, value_name = "NUMBER")]
     pub(super) after: Option<u64>,
     /// Serve this method in the directory; may be repeated: bash, readFile, writeFile,
-    /// listDirectory, getDirectoryTree, ripgrep, difftastic
+    /// listDirectory, getDirectoryTree, ripgrep, difftastic (the last two need Landlock, which
+    /// Linux has since 5.13)
     #[arg(long = "allow-rpc", value_name = "METHOD")]
     pub(super) allow_rpc: Vec<Method>,
     /// Put calls of this method to standard output, to be answered on standard input; may be

@@ -26,7 +26,7 @@ use crate::local::client::Client;
 use crate::local::daemon::Daemon;
 use crate::paths::Environment;
 use crate::relay::credentials::{Claim, ClaimError, HappyHome};
-use crate::relay::handlers::{HandlerLimits, Handlers, Method};
+use crate::relay::handlers::{HandlerLimits, Handlers, Method, NO_LANDLOCK};
 use crate::relay::machine::Presence;
 use crate::relay::mirror::{Input, Mirror, Said};
 use crate::relay::session;
@@ -63,6 +63,7 @@ pub(super) async fn run(
         arguments.allow_rpc.clone(),
         HandlerLimits::DEFAULT,
     )?;
+    confined(handlers.unconfined())?;
     if arguments.allow_rpc.contains(&Method::Bash) {
         tracing::warn!("the app may run any command as this user");
     }
@@ -163,6 +164,18 @@ pub(super) async fn run(
     }
     ends.mirror.leave().await;
     code
+}
+
+/// Refuses what could be served only without confinement.
+fn confined(mut unconfined: impl Iterator<Item = Method>) -> Result<(), Failed> {
+    let Some(method) = unconfined.next() else {
+        return Ok(());
+    };
+    let name = method.name();
+    let text = format!(
+        "{name} cannot be confined to the directory; {NO_LANDLOCK}; leave out --allow-rpc {name}"
+    );
+    Err(Failed::new(Exit::Refused, text))
 }
 
 impl From<ClaimError> for Failed {
@@ -459,4 +472,19 @@ fn ending(said: &Said) -> Option<Result<ExitCode, Failed>> {
         exit,
         format!("the relay: {reason}; {unsent} messages were not sent; {advice}"),
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_that_is_not_confined_is_refused_by_name() {
+        assert!(confined(std::iter::empty()).is_ok());
+        let refused = confined([Method::Difftastic].into_iter()).unwrap_err();
+        assert_eq!(refused.exit, Exit::Refused);
+        let text = refused.message;
+        assert!(text.starts_with("difftastic cannot be confined"), "{text}");
+        assert!(text.ends_with("leave out --allow-rpc difftastic"), "{text}");
+    }
 }

@@ -1,20 +1,21 @@
 //! `bash`, and how commands are run: in a process group of their own, for a bounded time, with
 //! bounded outputs.
 
+use std::fs::File;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Mutex;
 use std::time::Duration;
 
+use command_fds::CommandFdExt as _;
 use hallway_core::relay::rpc::Place;
 use rustix::fs::OFlags;
-use rustix::io::{FdFlags, fcntl_setfd};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 
+use super::confine::Confinement;
 use super::{Failure, Outcome, Shared, beneath, failed};
 use crate::group::Group;
 
@@ -49,6 +50,7 @@ pub(super) async fn bash(
         command,
         directory,
         held: Vec::new(),
+        confinement: None,
         timeout,
     };
     let ended = match work.run(shared).await {
@@ -111,40 +113,37 @@ pub(super) struct Work {
     pub(super) directory: OwnedFd,
     /// What it has open from the beginning, under the numbers that these have here.
     pub(super) held: Vec<OwnedFd>,
+    /// What it may open; anything that its user may if there is none.
+    pub(super) confinement: Option<Confinement>,
     pub(super) timeout: Duration,
 }
 
-/// While a command starts that has handles, no other of ours does: it would have them, too.
-static STARTING: Mutex<()> = Mutex::new(());
-
 impl Work {
-    fn start(&mut self) -> std::io::Result<Child> {
-        let command = &mut self.command;
+    fn start(self) -> std::io::Result<Child> {
+        let mut command = self.command;
         for variable in SECRET_VARIABLES {
             command.env_remove(variable);
         }
         command
             .current_dir(by_handle(&self.directory)?)
-            .stdin(Stdio::null())
+            // Opened here: who is confined cannot.
+            .stdin(File::open("/dev/null")?)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
-        let _starting = STARTING.lock();
-        for fd in &self.held {
-            fcntl_setfd(fd, FdFlags::empty())?;
+        command.preserved_fds(self.held);
+        match self.confinement {
+            Some(confinement) => confinement.start(&mut command),
+            None => command.spawn(),
         }
-        let child = command.spawn();
-        for fd in &self.held {
-            fcntl_setfd(fd, FdFlags::CLOEXEC)?;
-        }
-        child
     }
 
     /// Runs it to its end. Dropping that kills all that was started.
-    pub(super) async fn run(mut self, shared: &Shared) -> std::io::Result<Ended> {
+    pub(super) async fn run(self, shared: &Shared) -> std::io::Result<Ended> {
+        let timeout = self.timeout;
         let child = self.start()?;
-        attend(child, self.timeout, shared).await
+        attend(child, timeout, shared).await
     }
 }
 

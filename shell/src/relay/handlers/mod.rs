@@ -2,11 +2,12 @@
 //!
 //! Each method is off until it is allowed by name. Paths are those within the working
 //! directory, by their text and by where they lead: they are opened below its handle, and no
-//! symbolic link is followed. Commands end in time, with all that they started, and what they
+//! symbolic link is followed; tools are confined to them by the kernel. Commands end in time, with all that they started, and what they
 //! print is bounded.
 
 mod beneath;
 mod command;
+mod confine;
 mod files;
 mod listing;
 mod order;
@@ -59,6 +60,9 @@ impl HandlerLimits {
     };
 }
 
+/// Why tools are refused where they are.
+pub const NO_LANDLOCK: &str = "the kernel offers no Landlock (Linux has it since 5.13, unless it is off or a sandbox hides it)";
+
 /// Serves the methods that are allowed, in one directory. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Handlers {
@@ -74,6 +78,8 @@ struct Shared {
     limits: HandlerLimits,
     /// Where tools are looked for.
     programs: Vec<PathBuf>,
+    /// Whether the system confines them.
+    confines: bool,
     running: Semaphore,
 }
 
@@ -123,6 +129,7 @@ impl Handlers {
                 allowed: allowed.into_iter().collect(),
                 limits,
                 programs: tools::programs(programs),
+                confines: confine::is_offered(),
                 running: Semaphore::new(limits.max_running),
             }),
         })
@@ -131,6 +138,14 @@ impl Handlers {
     /// The methods that are allowed.
     pub fn allowed(&self) -> impl Iterator<Item = Method> {
         self.shared.allowed.iter().copied()
+    }
+
+    /// Those among them that are refused here all the same: what starts a tool, where the system
+    /// has nothing to confine it with ([`NO_LANDLOCK`]).
+    pub fn unconfined(&self) -> impl Iterator<Item = Method> {
+        let is_tool = |method: &Method| matches!(method, Method::Ripgrep | Method::Difftastic);
+        let confines = self.shared.confines;
+        self.allowed().filter(is_tool).filter(move |_| !confines)
     }
 
     /// Does what `method` asks with `params`, and gives the plaintext of the answer; `None` when
@@ -215,6 +230,33 @@ impl Shared {
                 "Access denied: Path '{path}' leads through a symbolic link"
             )),
             beneath::Error::System(error) => failed(beneath::words(error, call, path)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_tool_starts_where_nothing_confines_it() {
+        let home = tempfile::tempdir().unwrap();
+        let programs = home.path().as_os_str();
+        let limits = HandlerLimits::DEFAULT;
+        let mut handlers =
+            Handlers::with_programs(home.path(), Method::ALL, limits, programs).unwrap();
+        let shared = Arc::get_mut(&mut handlers.shared).unwrap();
+        shared.confines = true;
+        assert_eq!(handlers.unconfined().count(), 0);
+        let shared = Arc::get_mut(&mut handlers.shared).unwrap();
+        shared.confines = false;
+        let unconfined: Vec<_> = handlers.unconfined().collect();
+        assert_eq!(unconfined, [Method::Ripgrep, Method::Difftastic]);
+        for (method, program) in [("ripgrep", "rg"), ("difftastic", "difft")] {
+            let params = Raw::parse("{\"args\":[]}").unwrap();
+            let answer = handlers.call(method, params).await;
+            let error = format!("spawn {program}: {NO_LANDLOCK}");
+            assert_eq!(answer, Some(rpc::failure(&error)));
         }
     }
 }

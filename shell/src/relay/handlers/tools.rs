@@ -1,5 +1,5 @@
-//! `ripgrep` and `difftastic`: what they are given is held open before, so that they open
-//! nothing by a name that leads elsewhere by then.
+//! `ripgrep` and `difftastic`: what they are given is held open before, and they are confined to
+//! it, so that they read nothing by a name that leads elsewhere by then.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -11,12 +11,17 @@ use serde_json::json;
 use tokio::process::Command;
 
 use super::command::{Ended, How, Work, by_handle, directory, not_started, trouble};
-use super::{Failure, Outcome, Shared, beneath, failed};
+use super::confine::Confinement;
+use super::{Failure, NO_LANDLOCK, Outcome, Shared, beneath, failed};
 
 /// What a tool sees of the environment: nothing that names files or options to it.
 const ENVIRONMENT: [&str; 6] = ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "TERM", "TMPDIR"];
 
 pub(super) async fn run(shared: &Shared, invocation: &Invocation) -> Outcome {
+    if !shared.confines {
+        let error = std::io::Error::new(std::io::ErrorKind::Unsupported, NO_LANDLOCK);
+        return Err(not_started(invocation.program, &error));
+    }
     let directory = directory(shared, &invocation.directory)?;
     let held = invocation.paths.iter().map(|path| hold(shared, path));
     let held = held.collect::<Result<Vec<_>, _>>()?;
@@ -38,10 +43,15 @@ pub(super) async fn run(shared: &Shared, invocation: &Invocation) -> Outcome {
         command.arg(&path);
         names.add(&path, place);
     }
+    // Who is given no path reads where it is.
+    let here = held.is_empty().then_some(&directory);
+    let confinement = Confinement::new(&program, held.iter().chain(here))
+        .map_err(|error| not_started(invocation.program, &error))?;
     let work = Work {
         command,
         directory,
         held,
+        confinement: Some(confinement),
         timeout: shared.limits.command_timeout,
     };
     let ended = work.run(shared).await;
