@@ -13,6 +13,7 @@ pub(crate) fn fixed<const N: usize>(value: u64) -> [u8; N] {
 }
 
 /// A number in decimal without leading zeros.
+#[derive(Clone, Debug)]
 pub(crate) struct Decimal {
     digits: [u8; 20],
     zeros: usize,
@@ -40,6 +41,36 @@ impl Decimal {
     }
 }
 
+/// Spells numbers of which most are one more than the one before.
+#[derive(Clone, Debug)]
+pub(crate) struct Count {
+    last: u64,
+    decimal: Decimal,
+}
+
+impl Default for Count {
+    fn default() -> Self {
+        Self {
+            last: 0,
+            decimal: Decimal::new(0),
+        }
+    }
+}
+
+impl Count {
+    pub(crate) fn spell(&mut self, value: u64) -> &[u8] {
+        let is_next = self.last.checked_add(1) == Some(value);
+        let [.., digit] = &mut self.decimal.digits;
+        if is_next && *digit < b'9' {
+            *digit = digit.saturating_add(1);
+        } else {
+            self.decimal = Decimal::new(value);
+        }
+        self.last = value;
+        self.decimal.as_bytes()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +88,14 @@ mod tests {
         assert_eq!(Decimal::new(u64::MAX).as_bytes(), b"18446744073709551615");
         assert_eq!(&fixed::<3>(7), b"007");
         assert_eq!(&fixed::<2>(1_234), b"34");
+    }
+
+    #[test]
+    fn a_count_is_spelled_as_its_numbers_are() {
+        let mut count = Count::default();
+        let jumps = [0, 0, 5, 4, 99, u64::MAX - 1, u64::MAX, 0, 9, 9, 10];
+        for value in (0..1_200).chain(jumps).chain(0..3) {
+            assert_eq!(count.spell(value), value.to_string().as_bytes());
+        }
     }
 }

@@ -274,29 +274,14 @@ impl<'a> Reader<'a> {
         (count > 0).then_some(())
     }
 
-    /// Passes a string in which nothing is escaped, and gives its text.
+    /// Passes `word`.
     #[inline]
-    pub(crate) fn plain_string(&mut self) -> Option<&'a str> {
-        self.expect(b'"')?;
-        let start = self.at;
-        self.advance(plain(self.rest())?);
-        let text = self.since(start);
-        self.eat(b'"').then_some(text)
-    }
-
-    #[inline]
-    pub(crate) fn word(&mut self, word: &str) -> Option<()> {
-        self.eat_word(word).then_some(())
-    }
-
-    /// Passes `word` if it comes next; whether it did.
-    #[inline]
-    pub(crate) fn eat_word(&mut self, word: &str) -> bool {
+    fn word(&mut self, word: &str) -> Option<()> {
         let is_next = self.rest().starts_with(word.as_bytes());
         if is_next {
             self.advance(word.len());
         }
-        is_next
+        is_next.then_some(())
     }
 
     fn expect(&mut self, byte: u8) -> Option<()> {
@@ -313,7 +298,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What was not passed.
-    pub(crate) fn rest(&self) -> &'a [u8] {
+    fn rest(&self) -> &'a [u8] {
         self.text.as_bytes().get(self.at..).unwrap_or_default()
     }
 
@@ -356,6 +341,30 @@ impl Brackets {
         self.count = self.count.saturating_sub(1);
         Some(bracket)
     }
+}
+
+/// How many bytes there are before the first quote; `None` when there is none.
+#[inline]
+pub(crate) fn quote(bytes: &[u8]) -> Option<usize> {
+    // Most names end in their first word.
+    if let Some(word) = bytes.first_chunk::<WORD>() {
+        let marks = quotes(u64::from_le_bytes(*word)) & HIGHEST;
+        if marks != 0 {
+            return Some(first(marks));
+        }
+    }
+    memchr::memchr(b'"', bytes)
+}
+
+/// Whether there is neither a backslash nor a control character.
+pub(crate) fn is_plain(bytes: &[u8]) -> bool {
+    // Without a branch, so that the compiler makes vector code of it.
+    let least = bytes.iter().fold(u8::MAX, |least, byte| {
+        least
+            .min(byte ^ b'\\')
+            .min(byte.saturating_sub(LAST_CONTROL))
+    });
+    least > 0
 }
 
 /// How many bytes there are before the first quote or backslash, or before a control character,
@@ -406,7 +415,6 @@ fn end_in_word(bytes: &[u8]) -> Option<usize> {
 ///
 /// Of the ways to say it, the one that takes the fewest instructions on a vector.
 fn is_special(byte: u8) -> bool {
-    const LAST_CONTROL: u8 = 0x1f;
     let least = (byte ^ b'"').min(byte ^ b'\\');
     least.min(byte.saturating_sub(LAST_CONTROL)) == 0
 }
@@ -419,20 +427,28 @@ const NEAR: usize = 8 * BLOCK;
 
 const WORD: usize = 8;
 
+const LAST_CONTROL: u8 = 0x1f;
+
+const ONES: u64 = u64::from_le_bytes([1; WORD]);
+
+const HIGHEST: u64 = u64::from_le_bytes([0x80; WORD]);
+
 /// The highest bit of each byte of the word that is a quote, a backslash or a control character.
 /// Above the lowest such byte there may be bits of others.
 const fn specials(word: u64) -> u64 {
-    const ONES: u64 = u64::from_le_bytes([1; WORD]);
-    const HIGHEST: u64 = u64::from_le_bytes([0x80; WORD]);
-    /// Marks the bytes that are less than those of `than`, which none with its highest bit set
-    /// is.
-    const fn less(word: u64, than: u64) -> u64 {
-        word.wrapping_sub(than) & !word
-    }
-    let quote = less(word ^ u64::from_le_bytes([b'"'; WORD]), ONES);
     let backslash = less(word ^ u64::from_le_bytes([b'\\'; WORD]), ONES);
     let control = less(word, u64::from_le_bytes([b' '; WORD]));
-    (quote | backslash | control) & HIGHEST
+    (quotes(word) | backslash | control) & HIGHEST
+}
+
+/// The same for quotes alone, with other bits that are not the highest.
+const fn quotes(word: u64) -> u64 {
+    less(word ^ u64::from_le_bytes([b'"'; WORD]), ONES)
+}
+
+/// Marks the bytes that are less than those of `than`, which none with its highest bit set is.
+const fn less(word: u64, than: u64) -> u64 {
+    word.wrapping_sub(than) & !word
 }
 
 /// Which byte of a word the lowest mark is in.
@@ -490,6 +506,30 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_first_quote_is_found_and_what_is_not_plain() {
+        for length in [1, 7, 8, 9, 40, 100] {
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut text = alloc::vec![b'x'; length];
+                    text[at] = byte;
+                    let is_plain = byte >= 0x20 && byte != b'\\';
+                    assert_eq!(
+                        super::is_plain(&text),
+                        is_plain,
+                        "{byte} at {at} of {length}"
+                    );
+                    for last in [b'x', b'"'] {
+                        text[length - 1] = last;
+                        let first = text.iter().position(|byte| *byte == b'"');
+                        assert_eq!(quote(&text), first, "{byte} at {at} of {length}");
+                    }
+                }
+            }
+        }
+        assert!(is_plain(b"") && quote(b"").is_none());
     }
 
     #[test]

@@ -124,43 +124,6 @@ impl fmt::Display for UnixTime {
     }
 }
 
-/// The text of the time that was asked for last. It is no state: all are equal.
-#[derive(Clone, Debug)]
-pub(crate) struct Stamp {
-    of: UnixTime,
-    text: [u8; 24],
-}
-
-impl Stamp {
-    pub(crate) fn new() -> Self {
-        Self {
-            of: UnixTime::EPOCH,
-            text: UnixTime::EPOCH.iso8601(),
-        }
-    }
-
-    /// See [`UnixTime::iso8601`].
-    pub(crate) fn text(&mut self, of: UnixTime) -> &[u8; 24] {
-        if self.of != of {
-            self.of = of;
-            self.text = of.iso8601();
-        }
-        &self.text
-    }
-}
-
-impl PartialEq for Stamp {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Stamp {}
-
-impl core::hash::Hash for Stamp {
-    fn hash<H: core::hash::Hasher>(&self, _: &mut H) {}
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,25 +132,6 @@ mod tests {
     #[track_caller]
     fn text(millis: u64) -> alloc::string::String {
         UnixTime::from_millis(millis).unwrap().to_string()
-    }
-
-    #[test]
-    fn a_stamp_says_what_was_asked_for_and_is_no_state() {
-        let mut stamp = Stamp::new();
-        let unused = stamp.clone();
-        for millis in [0, 1, 1, 0, 1_767_323_045_678] {
-            let time = UnixTime::from_millis(millis).unwrap();
-            assert_eq!(stamp.text(time), &time.iso8601());
-        }
-        assert_eq!(stamp, unused);
-        let hash = |stamp: &Stamp| {
-            use core::hash::{Hash, Hasher};
-            #[expect(deprecated, reason = "the one hasher that core has")]
-            let mut hasher = core::hash::SipHasher::new();
-            stamp.hash(&mut hasher);
-            hasher.finish()
-        };
-        assert_eq!(hash(&stamp), hash(&unused));
     }
 
     /// Covers: L3.4

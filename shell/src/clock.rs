@@ -3,6 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use hallway_core::{Instant, UnixTime};
+#[cfg(target_os = "linux")]
+use rustix::time::Timespec;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The monotonic clock that also counts the time the machine was suspended.
@@ -16,6 +18,16 @@ pub fn now() -> Instant {
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     let nanos = u64::try_from(time.tv_nsec).unwrap_or_default();
     Instant::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+}
+
+/// A point of that clock, for a timer of the system.
+#[cfg(target_os = "linux")]
+pub(crate) fn timespec(at: Instant) -> Timespec {
+    let since = at.since(Instant::ORIGIN);
+    Timespec {
+        tv_sec: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: since.subsec_nanos().into(),
+    }
 }
 
 /// Wall time. A clock set before 1970 or after 9999 gives the epoch.

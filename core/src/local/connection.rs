@@ -28,11 +28,12 @@ use core::ops::Range;
 use super::auth::{Auth, NotAuthorized};
 use super::inbox::EntryId;
 use super::message::{self, Kept, Kind, Message, MessageError};
+use super::receipt::Receipt;
 use crate::framer::{FrameTooLong, Framer};
 use crate::json;
 use crate::limits::Limits;
-use crate::outbox::Outbox;
-use crate::time::{Instant, Stamp, UnixTime};
+use crate::outbox::{Outbox, OutboxFull};
+use crate::time::{Instant, UnixTime};
 use crate::token::Token;
 
 /// What all connections of a server have in common: its token and its address.
@@ -199,7 +200,7 @@ pub struct Connection {
 struct Talk {
     limits: Limits,
     outbox: Outbox,
-    stamp: Stamp,
+    receipt: Receipt,
     state: State,
 }
 
@@ -215,7 +216,7 @@ impl Connection {
             talk: Talk {
                 limits: *limits,
                 outbox: Outbox::new(room),
-                stamp: Stamp::new(),
+                receipt: Receipt::new(),
                 state: State::Open {
                     auth: Auth::new(limits, now),
                     idle: now.after(limits.idle_timeout()),
@@ -524,20 +525,20 @@ impl Talk {
     }
 
     fn reply_ok(&mut self, id: EntryId, wall: UnixTime) {
-        let ts = *self.stamp.text(wall);
-        self.reply(&[
-            br#"{"type":"response","data":"ok","ts":""#,
-            &ts,
-            br#"","meta":{"id":"uds-"#,
-            id.digits().as_bytes(),
-            b"\"}}\n",
-        ]);
+        let pushed = self.outbox.push(&self.receipt.parts(id, wall));
+        self.handle_pushed(pushed);
     }
 
-    /// Adds to the output. There is room by construction; if there were none, the peer must not
-    /// get a reply with a hole before it.
+    /// Adds to the output.
     fn reply(&mut self, parts: &[&[u8]]) {
-        if self.outbox.push(parts).is_err() {
+        let pushed = self.outbox.push(parts);
+        self.handle_pushed(pushed);
+    }
+
+    /// There is room by construction; if there were none, the peer must not get a reply with a
+    /// hole before it.
+    fn handle_pushed(&mut self, pushed: Result<(), OutboxFull>) {
+        if pushed.is_err() {
             self.close(CloseReason::Internal);
         }
     }

@@ -1,15 +1,16 @@
 //! The inbox: kept messages in order of arrival, bounded by count and by bytes, in all and for
 //! each sending process (local.md §3, §5.12).
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::collections::btree_map::{BTreeMap, Entry as Slot};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::num::NonZeroU64;
 
 use super::message::Kept;
-use crate::digits::Decimal;
+use crate::digits::{Count, Decimal};
 use crate::limits::Limits;
 use crate::time::UnixTime;
 
@@ -32,10 +33,6 @@ impl EntryId {
             return None;
         }
         number.parse().ok().map(Self)
-    }
-
-    pub(super) fn digits(self) -> Decimal {
-        Decimal::new(self.get())
     }
 }
 
@@ -61,7 +58,7 @@ pub struct Entry {
     id: EntryId,
     peer: Peer,
     received_at: UnixTime,
-    message: Box<str>,
+    message: String,
 }
 
 impl Entry {
@@ -102,6 +99,7 @@ impl Entry {
 #[derive(Clone, Debug, Default)]
 pub struct Renderer {
     last: Option<(UnixTime, Peer)>,
+    number: Count,
     /// What stands between an entry's number and its message.
     middle: Vec<u8>,
 }
@@ -116,7 +114,7 @@ impl Renderer {
         }
         for part in [
             &br#"{"event":"message","id":"uds-"#[..],
-            entry.id.digits().as_bytes(),
+            self.number.spell(entry.id.get()),
             &self.middle,
             entry.message.as_bytes(),
             b"}",
@@ -199,6 +197,7 @@ pub struct Inbox {
     used: Usage,
     /// Of each process with entries here.
     used_by: BTreeMap<u32, Usage>,
+    spares: Spares,
 }
 
 impl Inbox {
@@ -214,18 +213,22 @@ impl Inbox {
                 bytes: 0,
             },
             used_by: BTreeMap::new(),
+            spares: Spares(Vec::new()),
         }
     }
 
-    /// The most memory that an inbox holds, in bytes: the messages, and for each entry its
-    /// fields (in a queue that doubles as it grows) and its process's account.
+    /// The most memory that an inbox holds, in bytes: the messages, for each entry its fields
+    /// (in a queue that doubles as it grows), its process's account and what its memory may be
+    /// larger than its message, and the memory that is kept for further messages.
     pub(crate) const fn worst_case_bytes(limits: &Limits) -> usize {
         let each = size_of::<Entry>()
             .saturating_mul(2)
-            .saturating_add(size_of::<(u32, Usage)>().saturating_mul(2));
+            .saturating_add(size_of::<(u32, Usage)>().saturating_mul(2))
+            .saturating_add(Spares::SLACK_BYTES);
         limits
             .max_inbox_bytes()
             .saturating_add(limits.max_inbox_entries().saturating_mul(each))
+            .saturating_add(Spares::WORST_CASE_BYTES)
     }
 
     /// Keeps a message. The bytes that count are those kept.
@@ -266,7 +269,7 @@ impl Inbox {
             id,
             peer,
             received_at: now,
-            message: kept.to_text(),
+            message: self.spares.take(kept),
         });
         Ok(id)
     }
@@ -298,7 +301,9 @@ impl Inbox {
     pub fn mark_processed(&mut self, id: EntryId) -> usize {
         let mut removed = 0_usize;
         while self.entries.front().is_some_and(|entry| entry.id <= id) {
-            self.pop();
+            if let Some(entry) = self.pop() {
+                self.spares.keep(entry.message);
+            }
             removed = removed.saturating_add(1);
         }
         removed
@@ -339,219 +344,56 @@ impl Inbox {
 /// The room for entries that an empty inbox keeps.
 const KEPT_ENTRIES: usize = 64;
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::local::message::Message;
-    use alloc::format;
-    use alloc::string::{String, ToString};
+/// Memory of processed messages, for further ones: of a burst, an allocator gives each anew. It
+/// is no state: all are equal.
+#[derive(Clone, Debug)]
+struct Spares(Vec<String>);
 
-    const PEER: Peer = Peer { uid: 1_000, pid: 7 };
+impl Spares {
+    /// As many as a connection's turn may need.
+    const MOST: usize = 64;
 
-    fn inbox(entries: usize, bytes: usize) -> Inbox {
-        Inbox::new(
-            &Limits::builder()
-                .max_frame_bytes(512)
-                .max_inbox_entries(entries)
-                .max_inbox_bytes(bytes)
-                .build()
-                .unwrap(),
-        )
-    }
+    /// The longest that are kept.
+    const MOST_BYTES: usize = 1_024;
 
-    /// Pushes a message of exactly `bytes` bytes.
-    fn push(inbox: &mut Inbox, peer: Peer, bytes: usize) -> Result<u64, Full> {
-        let frame = format!(r#"{{"data":"{}"}}"#, "x".repeat(bytes - 11));
-        let message = Message::parse(frame.as_bytes(), &Limits::DEFAULT).unwrap();
-        assert_eq!(message.kept().len(), bytes);
-        inbox
-            .push(message.kept(), peer, UnixTime::EPOCH)
-            .map(EntryId::get)
-    }
+    /// How much larger than its message a spare may be.
+    const SLACK_BYTES: usize = 64;
 
-    /// Covers: L3.26, L5.12b
-    #[test]
-    fn ids_have_no_gaps_over_refusals_and_drains() {
-        let mut inbox = inbox(2, 600);
-        assert_eq!(inbox.last(), None);
-        assert_eq!(push(&mut inbox, PEER, 100), Ok(1));
-        assert_eq!(push(&mut inbox, PEER, 501), Err(Full::Bytes));
-        assert_eq!(push(&mut inbox, PEER, 500), Ok(2));
-        assert_eq!(push(&mut inbox, PEER, 11), Err(Full::Entries));
-        assert_eq!((inbox.len(), inbox.bytes()), (2, 600));
-        assert_eq!(inbox.pop().unwrap().id().to_string(), "uds-1");
-        assert_eq!(inbox.pop().unwrap().message().len(), 500);
-        assert_eq!(inbox.pop(), None);
-        assert_eq!((inbox.len(), inbox.bytes(), inbox.is_empty()), (0, 0, true));
-        assert_eq!(push(&mut inbox, PEER, 512), Ok(3));
-        assert_eq!(inbox.last().map(EntryId::get), Some(3));
-    }
+    const WORST_CASE_BYTES: usize =
+        Self::MOST.saturating_mul(Self::MOST_BYTES.saturating_add(size_of::<String>()));
 
-    #[test]
-    fn each_process_has_its_own_share() {
-        let mut inbox = Inbox::new(
-            &Limits::builder()
-                .max_frame_bytes(512)
-                .max_inbox_entries_per_peer(2)
-                .max_inbox_bytes_per_peer(512)
-                .build()
-                .unwrap(),
-        );
-        let other = Peer { uid: 1_000, pid: 8 };
-        assert_eq!(push(&mut inbox, PEER, 400), Ok(1));
-        assert_eq!(push(&mut inbox, PEER, 113), Err(Full::PeerBytes));
-        assert_eq!(push(&mut inbox, PEER, 112), Ok(2));
-        assert_eq!(push(&mut inbox, other, 400), Ok(3));
-        inbox.pop();
-        assert_eq!(push(&mut inbox, PEER, 11), Ok(4));
-        assert_eq!(push(&mut inbox, PEER, 11), Err(Full::PeerEntries));
-        assert_eq!(inbox.mark_processed(EntryId::parse("uds-9").unwrap()), 3);
-        assert!(
-            inbox.used_by.is_empty(),
-            "accounts of absent peers are closed"
-        );
-    }
-
-    /// Covers: L3.30
-    #[test]
-    fn pending_entries_stay_until_processed() {
-        let mut inbox = inbox(10, 600);
-        for _ in 0..4 {
-            push(&mut inbox, PEER, 20).unwrap();
-        }
-        let ids = |inbox: &Inbox, seen: Option<&str>| {
-            inbox
-                .pending(seen.map(|text| EntryId::parse(text).unwrap()))
-                .map(|entry| entry.id().get())
-                .collect::<Vec<_>>()
+    /// The text of a message.
+    fn take(&mut self, kept: Kept<'_>) -> String {
+        let most = kept.len().saturating_add(Self::SLACK_BYTES);
+        let spare = self.0.pop();
+        let fits = |spare: &String| (kept.len()..=most).contains(&spare.capacity());
+        let mut text = match spare.filter(fits) {
+            Some(spare) => spare,
+            None => String::with_capacity(kept.len()),
         };
-        assert_eq!(ids(&inbox, None), [1, 2, 3, 4]);
-        assert_eq!(ids(&inbox, Some("uds-3")), [4]);
-        assert!(ids(&inbox, Some("uds-4")).is_empty());
-        assert_eq!(inbox.mark_processed(EntryId::parse("uds-2").unwrap()), 2);
-        assert_eq!(inbox.mark_processed(EntryId::parse("uds-2").unwrap()), 0);
-        assert_eq!(ids(&inbox, Some("uds-1")), [3, 4]);
-        assert_eq!(inbox.bytes(), 40);
+        kept.append_to(&mut text);
+        text
     }
 
-    #[test]
-    fn more_than_half_of_either_bound_is_a_crowd() {
-        let mut by_entries = inbox(4, 600);
-        for crowded in [false, false, true, true] {
-            push(&mut by_entries, PEER, 20).unwrap();
-            assert_eq!(by_entries.is_crowded(), crowded);
+    fn keep(&mut self, mut text: String) {
+        if self.0.len() < Self::MOST && text.capacity() <= Self::MOST_BYTES {
+            text.clear();
+            self.0.push(text);
         }
-        let mut by_bytes = inbox(10, 600);
-        push(&mut by_bytes, PEER, 300).unwrap();
-        assert!(!by_bytes.is_crowded());
-        push(&mut by_bytes, PEER, 11).unwrap();
-        assert!(by_bytes.is_crowded());
-    }
-
-    /// Covers: L3.30
-    #[test]
-    fn an_entry_prints_as_its_documented_line() {
-        let mut inbox = inbox(1, 600);
-        let message = Message::parse(br#"{"data":"\ud83d"}"#, &Limits::DEFAULT).unwrap();
-        let at = UnixTime::from_millis(1_767_323_045_678).unwrap();
-        inbox.push(message.kept(), PEER, at).unwrap();
-        let entry = inbox.pop().unwrap();
-        assert_eq!((entry.peer(), entry.received_at()), (PEER, at));
-        let mut out = Vec::new();
-        entry.write_json(&mut out);
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            concat!(
-                r#"{"event":"message","id":"uds-1","receivedAt":1767323045678,"#,
-                r#""peer":{"uid":1000,"pid":7},"message":{"data":"\ud83d"}}"#
-            )
-        );
-    }
-
-    #[test]
-    fn a_renderer_spells_what_changed() {
-        let mut inbox = inbox(10, 1_024);
-        let other = Peer { uid: 2, pid: 8 };
-        for (peer, at) in [(PEER, 0), (PEER, 0), (PEER, 1), (other, 1), (PEER, 0)] {
-            let message = Message::parse(b"{}", &Limits::DEFAULT).unwrap();
-            let at = UnixTime::from_millis(at).unwrap();
-            inbox.push(message.kept(), peer, at).unwrap();
-        }
-        let mut renderer = Renderer::default();
-        let mut said = Vec::new();
-        for entry in inbox.pending(None) {
-            let mut line = Vec::new();
-            renderer.write_json(entry, &mut line);
-            let mut alone = Vec::new();
-            entry.write_json(&mut alone);
-            assert_eq!(line, alone);
-            said.push(String::from_utf8(line).unwrap());
-        }
-        for (line, (id, at, uid, pid)) in said.iter().zip([
-            (1, 0, 1_000, 7),
-            (2, 0, 1_000, 7),
-            (3, 1, 1_000, 7),
-            (4, 1, 2, 8),
-            (5, 0, 1_000, 7),
-        ]) {
-            assert_eq!(
-                line,
-                &format!(
-                    r#"{{"event":"message","id":"uds-{id}","receivedAt":{at},"peer":{{"uid":{uid},"pid":{pid}}},"message":{{}}}}"#
-                )
-            );
-        }
-        assert_eq!(said.len(), 5);
-    }
-
-    #[test]
-    fn ids_have_one_spelling() {
-        assert_eq!(
-            EntryId::parse("uds-18446744073709551615").unwrap().get(),
-            u64::MAX
-        );
-        for text in [
-            "",
-            "uds-",
-            "uds-0",
-            "uds-01",
-            "uds-+1",
-            "uds--1",
-            "1",
-            "uds-1 ",
-            "uds-18446744073709551616",
-        ] {
-            assert_eq!(EntryId::parse(text), None, "{text}");
-        }
-        for full in [
-            Full::Entries,
-            Full::Bytes,
-            Full::PeerEntries,
-            Full::PeerBytes,
-        ] {
-            assert!(format!("{full}").starts_with("the inbox holds as many"));
-        }
-    }
-
-    #[test]
-    fn the_worst_case_covers_a_full_inbox_of_many_processes() {
-        let limits = Limits::builder()
-            .max_frame_bytes(512)
-            .max_inbox_entries(1_000)
-            .max_inbox_bytes(20_000)
-            .build()
-            .unwrap();
-        let mut inbox = Inbox::new(&limits);
-        for pid in 0..1_000 {
-            push(&mut inbox, Peer { uid: 1, pid }, 20).unwrap();
-        }
-        assert_eq!((inbox.len(), inbox.bytes()), (1_000, 20_000));
-        let account = size_of::<(u32, Usage)>();
-        let held = inbox.entries.capacity() * size_of::<Entry>()
-            + inbox.bytes()
-            + inbox.used_by.len() * account;
-        let worst = Inbox::worst_case_bytes(&limits);
-        assert!(held <= worst, "{held} > {worst}");
-        assert!(worst <= 4 * held, "a bound that says nothing: {worst}");
     }
 }
+
+impl PartialEq for Spares {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Spares {}
+
+impl Hash for Spares {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+#[cfg(test)]
+mod tests;

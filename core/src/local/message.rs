@@ -17,9 +17,17 @@ use crate::scan::{Key, Reader};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Message<'a> {
     kind: Kind,
-    /// The raw JSON of `meta.authToken`.
-    token: Option<&'a str>,
+    token: Option<Presented<'a>>,
     kept: Kept<'a>,
+}
+
+/// What a frame has for a token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Presented<'a> {
+    /// The text of a string in which nothing is escaped.
+    Text(&'a str),
+    /// The raw JSON of `meta.authToken`.
+    Raw(&'a str),
 }
 
 /// What the server makes of a frame's `type`.
@@ -66,9 +74,14 @@ impl<'a> Kept<'a> {
     #[must_use]
     pub fn to_text(self) -> Box<str> {
         let mut text = String::with_capacity(self.len());
+        self.append_to(&mut text);
+        text.into_boxed_str()
+    }
+
+    /// Appends the object to `text`.
+    pub(super) fn append_to(self, text: &mut String) {
         text.push_str(self.head);
         text.push_str(self.tail);
-        text.into_boxed_str()
     }
 
     /// The length of [`Kept::to_text`], in bytes.
@@ -171,7 +184,11 @@ impl<'a> Message<'a> {
             None => (None, None),
         };
         let kept = keep(text, cut)?;
-        Some(Self { kind, token, kept })
+        Some(Self {
+            kind,
+            token: token.map(Presented::Raw),
+            kept,
+        })
     }
 
     /// What its type asks for.
@@ -189,7 +206,11 @@ impl<'a> Message<'a> {
     /// Whether it presents a token for which `verify` answers yes. A token that is missing,
     /// empty, no string or no Unicode is presented to nobody.
     pub(super) fn presents(&self, verify: impl FnOnce(&str) -> bool) -> bool {
-        let Some(raw) = self.token else { return false };
+        let raw = match self.token {
+            Some(Presented::Text(text)) => return verify(text),
+            Some(Presented::Raw(raw)) => raw,
+            None => return false,
+        };
         match json::string(raw) {
             Some(Cow::Borrowed(text)) => verify(text),
             Some(Cow::Owned(text)) => verify(&Zeroizing::new(text)),
@@ -200,10 +221,10 @@ impl<'a> Message<'a> {
 
 impl<'a> From<Usual<'a>> for Message<'a> {
     fn from(usual: Usual<'a>) -> Self {
-        let is_ping = usual.kind == Some("ping");
+        let is_ping = usual.kind == Some(b"ping");
         Self {
             kind: if is_ping { Kind::Ping } else { Kind::Other },
-            token: Some(usual.token),
+            token: Some(Presented::Text(usual.token)),
             kept: Kept {
                 head: usual.head,
                 tail: "}",

@@ -12,6 +12,7 @@ pub mod inbox;
 pub mod input;
 pub mod message;
 pub mod owner;
+mod receipt;
 pub mod record;
 mod usual;
 

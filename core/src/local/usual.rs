@@ -4,14 +4,14 @@
 //! What is read here, the general way ([`Message::parse`](super::message::Message::parse)) reads
 //! the same; what is not is left to it.
 
-use crate::scan::Reader;
+use crate::scan::{is_plain, quote};
 
 /// What such a frame says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Usual<'a> {
     /// The text of `type`.
-    pub(super) kind: Option<&'a str>,
-    /// The token with its quotes.
+    pub(super) kind: Option<&'a [u8]>,
+    /// The token.
     pub(super) token: &'a str,
     /// All that stands before `,"meta"`: with a closing brace, the message without its token.
     pub(super) head: &'a str,
@@ -20,27 +20,39 @@ pub(super) struct Usual<'a> {
 impl<'a> Usual<'a> {
     /// Reads a frame; `None` for all that are written otherwise.
     pub(super) fn read(text: &'a str) -> Option<Self> {
-        let mut reader = Reader::new(text);
         let mut kind = None;
-        reader.word("{")?;
+        let mut rest = text.as_bytes().strip_prefix(b"{")?;
         loop {
-            let key = reader.plain_string()?;
-            reader.word(":")?;
-            let value = reader.plain_string()?;
-            if key == "type" && kind.replace(value).is_some() || key == "meta" {
+            let (key, behind) = string(rest)?;
+            let (value, behind) = string(behind.strip_prefix(b":")?)?;
+            if key == b"type" && kind.replace(value).is_some() || key == b"meta" {
                 return None;
             }
-            let head = reader.since(0);
-            reader.word(",")?;
-            if !reader.eat_word(r#""meta":{"authToken":"#) {
+            rest = behind.strip_prefix(b",")?;
+            let Some(last) = rest.strip_prefix(br#""meta":{"authToken":"#) else {
                 continue;
+            };
+            let (token, end) = string(last)?;
+            if end != b"}}" || !is_plain(text.as_bytes()) {
+                return None;
             }
-            let start = reader.at();
-            reader.plain_string()?;
-            let token = reader.since(start);
-            return (reader.rest() == b"}}").then_some(Self { kind, token, head });
+            let head = text.len().checked_sub(behind.len())?;
+            let (head, tail) = text.split_at_checked(head)?;
+            let token = tail.get(BEFORE_TOKEN..)?.get(..token.len())?;
+            return Some(Self { kind, token, head });
         }
     }
+}
+
+/// What stands between the message and the text of the token.
+const BEFORE_TOKEN: usize = br#","meta":{"authToken":""#.len();
+
+/// The text of the string that comes first, if nothing in it is escaped, and what is behind it.
+#[inline]
+fn string(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let inner = text.strip_prefix(b"\"")?;
+    let (text, behind) = inner.split_at_checked(quote(inner)?)?;
+    Some((text, behind.get(1..)?))
 }
 
 #[cfg(test)]
@@ -53,8 +65,8 @@ mod tests {
         let head = r#"{"type":"text","data":"d","from":"/s","ts":"t""#;
         let frame = format!(r#"{head},"meta":{{"authToken":"T"}}}}"#);
         let usual = Usual::read(&frame).unwrap();
-        assert_eq!(usual.kind, Some("text"));
-        assert_eq!(usual.token, r#""T""#);
+        assert_eq!(usual.kind, Some(&b"text"[..]));
+        assert_eq!(usual.token, "T");
         assert_eq!(usual.head, head);
     }
 
@@ -74,6 +86,10 @@ mod tests {
             r#"{"a":1,"meta":{"authToken":"T"}}"#,
             r#"{"a": "","meta":{"authToken":"T"}}"#,
             r#"{"a":"\n","meta":{"authToken":"T"}}"#,
+            r#"{"a":"\\","meta":{"authToken":"T"}}"#,
+            r#"{"a":"b\","c":"d","meta":{"authToken":"T"}}"#,
+            "{\"a\":\"\u{1f}\",\"meta\":{\"authToken\":\"T\"}}",
+            "{\"a\":\"\",\n\"meta\":{\"authToken\":\"T\"}}",
             r#"{"\u0061":"","meta":{"authToken":"T"}}"#,
             r#"{"a":""}"#,
             "{}",

@@ -23,10 +23,23 @@ use super::shared::{Order, Shared};
 /// of our connections ends before.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts until `stop`; then ends every connection in good order.
+/// Accepts until `stop`; then ends every connection in good order. All the while it wakes those
+/// whose deadlines have come.
 pub(super) async fn accept(
     listener: AsyncFd<UnixListener>,
     shared: Arc<Shared>,
+    desk: impl Fn() -> Desk,
+    stop: watch::Receiver<bool>,
+) {
+    tokio::select! {
+        () = admit_all(listener, &shared, desk, stop) => {}
+        never = shared.alarm.ring() => match never {},
+    }
+}
+
+async fn admit_all(
+    listener: AsyncFd<UnixListener>,
+    shared: &Arc<Shared>,
     desk: impl Fn() -> Desk,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -40,7 +53,7 @@ pub(super) async fn accept(
             accepted = listener.async_io(Interest::READABLE, take) => match accepted {
                 Ok(stream) => {
                     exhausted = false;
-                    admit(stream, &shared, &desk, &mut tasks);
+                    admit(stream, shared, &desk, &mut tasks);
                 }
                 Err(error) if is_exhaustion(&error) => {
                     if !exhausted {

@@ -2,14 +2,12 @@
 //! [`Connection`].
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use hallway_core::local::connection::{Action, Connection, Event};
 use hallway_core::local::inbox::Peer;
 use hallway_core::{Instant, UnixTime};
 use std::os::unix::net::UnixStream;
-use tokio::time::Sleep;
 use tracing::{debug, warn};
 
 use super::desk::{Desk, Verdict};
@@ -29,17 +27,13 @@ pub(super) async fn serve(stream: UnixStream, peer: Peer, ticket: Ticket, desk: 
             return;
         }
     };
-    let now = clock::now();
-    let connection = Connection::new(&ticket.shared.limits, now);
-    let due = connection.poll_timeout().unwrap_or(now);
+    let connection = Connection::new(&ticket.shared.limits, clock::now());
     let mut task = Task {
         stream,
         connection,
         peer,
         desk,
         ticket,
-        sleep: Box::pin(tokio::time::sleep_until(clock::timer(due))),
-        armed: due,
         waker: Waker::noop().clone(),
         authenticated: false,
         obeyed: Order::Serve,
@@ -68,9 +62,6 @@ struct Task {
     peer: Peer,
     desk: Desk,
     ticket: Ticket,
-    sleep: Pin<Box<Sleep>>,
-    /// The deadline that `sleep` waits for: never later than the connection's.
-    armed: Instant,
     waker: Waker,
     authenticated: bool,
     obeyed: Order,
@@ -114,8 +105,10 @@ impl Task {
                 return Poll::Ready(Turn::Over);
             }
             moved |= self.read(now, context);
-            // The busy path looks at no timer.
-            if !moved && !self.expire(now, wall) && !self.tick(now, wall, context) {
+            if !moved && !self.expire(now, wall) {
+                if let Some(due) = self.connection.poll_timeout() {
+                    self.ticket.wake_at(due, now);
+                }
                 return Poll::Pending;
             }
         }
@@ -222,31 +215,5 @@ impl Task {
             self.connection.handle_timeout(now, wall);
         }
         is_due
-    }
-
-    /// Keeps the timer no later than the connection's deadline. A deadline that moved away is
-    /// only noticed when the timer fires.
-    fn tick(&mut self, now: Instant, wall: UnixTime, context: &mut Context<'_>) -> bool {
-        let Some(due) = self.connection.poll_timeout() else {
-            return false;
-        };
-        if due < self.armed {
-            self.arm(due);
-        }
-        let mut moved = false;
-        while self.sleep.as_mut().poll(context).is_ready() {
-            self.connection.handle_timeout(now.max(clock::now()), wall);
-            moved = true;
-            match self.connection.poll_timeout() {
-                Some(due) => self.arm(due),
-                None => break,
-            }
-        }
-        moved
-    }
-
-    fn arm(&mut self, due: Instant) {
-        self.armed = due;
-        self.sleep.as_mut().reset(clock::timer(due));
     }
 }

@@ -1,6 +1,7 @@
 //! The daemon: an inbox that others can reach.
 
 mod acceptor;
+mod alarm;
 mod connection;
 mod desk;
 mod shared;
@@ -31,6 +32,7 @@ use crate::local::capability::{self, CapabilityError, Published};
 use crate::local::registry::{self, Registered, RegistryError};
 use crate::local::socket_dir::{self, SocketError, SocketSlot};
 use crate::paths::PathError;
+use alarm::Alarm;
 use desk::{Desk, Owner};
 use shared::Shared;
 
@@ -53,7 +55,7 @@ pub enum StartError {
     /// The system gave no random bytes.
     #[error("no random bytes; {0}; check /dev/urandom and getrandom(2)")]
     Entropy(io::Error),
-    /// The listener could not be handed to the runtime.
+    /// The listener, or the timer of its connections, could not be handed to the runtime.
     #[error("the listener cannot be used; {0}; call start within a tokio runtime with IO and time")]
     Runtime(io::Error),
 }
@@ -329,8 +331,9 @@ fn share(path: &str, limits: &Limits) -> Result<Arc<Shared>, StartError> {
     let mut entropy = Zeroizing::new([0_u8; Token::ENTROPY_BYTES]);
     entropy::fill(&mut *entropy).map_err(StartError::Entropy)?;
     let server = Server::new(path, Token::from_entropy(&entropy));
+    let alarm = Alarm::new().map_err(StartError::Runtime)?;
     let own_uid = rustix::process::geteuid().as_raw();
-    Ok(Arc::new(Shared::new(*limits, server, own_uid)))
+    Ok(Arc::new(Shared::new(*limits, server, alarm, own_uid)))
 }
 
 fn serve(

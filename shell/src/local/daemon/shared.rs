@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use hallway_core::local::connection::{Connection, Server};
-use hallway_core::{ClientId, Gate, Limits};
+use hallway_core::{ClientId, Gate, Instant, Limits};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
+
+use super::alarm::Alarm;
 
 /// One listener's address, bounds and admission book.
 #[derive(Debug)]
@@ -16,6 +18,7 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) server: Server,
     pub(super) gate: Gate,
+    pub(super) alarm: Alarm,
     pub(super) own_uid: u32,
     /// Told whenever a connection is gone: file descriptors may be free again.
     pub(super) released: Notify,
@@ -27,12 +30,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(limits: Limits, server: Server, own_uid: u32) -> Self {
+    pub(super) fn new(limits: Limits, server: Server, alarm: Alarm, own_uid: u32) -> Self {
         Self {
             buffer: Mutex::new(None),
             limits,
             server,
             gate: Gate::new(&limits),
+            alarm,
             own_uid,
             released: Notify::new(),
             foreign: AtomicU64::new(0),
@@ -48,6 +52,7 @@ impl Shared {
             id,
             control,
             shared: self.clone(),
+            due: None,
         }
     }
 
@@ -119,6 +124,10 @@ pub(super) struct Control {
 impl Control {
     fn give(&self, order: Order) {
         self.order.fetch_max(order as u8, Ordering::SeqCst);
+        self.wake();
+    }
+
+    pub(super) fn wake(&self) {
         let waker = self.waker().clone();
         if let Some(waker) = waker {
             waker.wake();
@@ -150,10 +159,32 @@ pub(super) struct Ticket {
     pub(super) id: ClientId,
     pub(super) control: Arc<Control>,
     pub(super) shared: Arc<Shared>,
+    /// When the alarm wakes it.
+    due: Option<Instant>,
+}
+
+impl Ticket {
+    /// Has the client's task woken no later than `due`. What it was to be woken for before is
+    /// kept if that is earlier and not past; a deadline that moved away is noticed then.
+    pub(super) fn wake_at(&mut self, due: Instant, now: Instant) {
+        if self.due.is_some_and(|set| now < set && set <= due) {
+            return;
+        }
+        self.wake_no_more();
+        self.shared.alarm.set(due, self.id, &self.control);
+        self.due = Some(due);
+    }
+
+    fn wake_no_more(&mut self) {
+        if let Some(due) = self.due.take() {
+            self.shared.alarm.forget(due, self.id);
+        }
+    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        self.wake_no_more();
         self.shared.controls().remove(&self.id);
         self.shared.gate.release(self.id);
         self.shared.released.notify_one();
