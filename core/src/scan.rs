@@ -358,13 +358,12 @@ pub(crate) fn quote(bytes: &[u8]) -> Option<usize> {
 
 /// Whether there is neither a backslash nor a control character.
 pub(crate) fn is_plain(bytes: &[u8]) -> bool {
-    // Without a branch, so that the compiler makes vector code of it.
-    let least = bytes.iter().fold(u8::MAX, |least, byte| {
-        least
-            .min(byte ^ b'\\')
-            .min(byte.saturating_sub(LAST_CONTROL))
-    });
-    least > 0
+    memchr::memchr(b'\\', bytes).is_none() && least(bytes) >= b' '
+}
+
+/// The least of them, without a branch, so that the compiler makes vector code of it.
+fn least(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(u8::MAX, |least, byte| least.min(*byte))
 }
 
 /// How many bytes there are before the first quote or backslash, or before a control character,
@@ -400,8 +399,7 @@ fn plain(bytes: &[u8]) -> Option<usize> {
 /// The same by a search, which a long text is worth.
 fn plain_far(bytes: &[u8]) -> Option<usize> {
     let end = memchr::memchr2(b'"', b'\\', bytes)?;
-    let text = bytes.get(..end)?.iter();
-    let least = text.fold(u8::MAX, |least, byte| least.min(*byte));
+    let least = least(bytes.get(..end)?);
     (least >= b' ').then_some(end)
 }
 
@@ -415,6 +413,7 @@ fn end_in_word(bytes: &[u8]) -> Option<usize> {
 ///
 /// Of the ways to say it, the one that takes the fewest instructions on a vector.
 fn is_special(byte: u8) -> bool {
+    const LAST_CONTROL: u8 = 0x1f;
     let least = (byte ^ b'"').min(byte ^ b'\\');
     least.min(byte.saturating_sub(LAST_CONTROL)) == 0
 }
@@ -426,8 +425,6 @@ const BLOCK: usize = 32;
 const NEAR: usize = 8 * BLOCK;
 
 const WORD: usize = 8;
-
-const LAST_CONTROL: u8 = 0x1f;
 
 const ONES: u64 = u64::from_le_bytes([1; WORD]);
 

@@ -350,8 +350,8 @@ const KEPT_ENTRIES: usize = 64;
 struct Spares(Vec<String>);
 
 impl Spares {
-    /// As many as a connection's turn may need.
-    const MOST: usize = 64;
+    /// As many as a quarter of the default inbox.
+    const MOST: usize = 256;
 
     /// The longest that are kept.
     const MOST_BYTES: usize = 1_024;

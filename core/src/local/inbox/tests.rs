@@ -46,7 +46,7 @@ fn ids_have_no_gaps_over_refusals_and_drains() {
 
 #[test]
 fn memory_of_processed_messages_is_used_again_where_it_fits() {
-    let mut inbox = inbox(Spares::MOST + 9, 32_768);
+    let mut inbox = inbox(Spares::MOST + 9, 131_072);
     let last = |inbox: &Inbox| inbox.entries.back().unwrap().message.as_ptr();
     push(&mut inbox, PEER, 100).unwrap();
     let first = last(&inbox);
@@ -55,7 +55,7 @@ fn memory_of_processed_messages_is_used_again_where_it_fits() {
         inbox,
         Inbox {
             last: 1,
-            ..self::inbox(Spares::MOST + 9, 32_768)
+            ..self::inbox(Spares::MOST + 9, 131_072)
         }
     );
     push(&mut inbox, PEER, 100 - Spares::SLACK_BYTES).unwrap();

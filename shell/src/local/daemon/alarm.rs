@@ -1,30 +1,14 @@
 //! The deadlines of a listener's connections, under one timer of the system.
-//!
-//! A deadline of the runtime's own is a timeout of each of its waits for sockets, which costs
-//! the kernel a microsecond a message. A timer that is waited for as a socket is costs nothing
-//! until it fires.
 
 use std::collections::BTreeMap;
 use std::io;
-#[cfg(target_os = "linux")]
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hallway_core::{ClientId, Instant};
-#[cfg(target_os = "linux")]
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
-#[cfg(target_os = "linux")]
-use tokio::io::Interest;
-#[cfg(target_os = "linux")]
-use tokio::io::unix::AsyncFd;
 use tracing::warn;
 
 use super::shared::Control;
-#[cfg(target_os = "linux")]
-use super::stream::register;
+use super::timer::Timer;
 use crate::clock;
 
 /// Wakes connections when their deadlines have come.
@@ -68,6 +52,7 @@ impl Alarm {
     pub(super) async fn ring(&self) -> std::convert::Infallible {
         loop {
             if let Err(error) = self.timer.fired().await {
+                // The runtime ends, and all its tasks.
                 warn!(%error, "the timer cannot be waited for");
                 std::future::pending::<()>().await;
             }
@@ -102,72 +87,6 @@ impl Alarm {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One deadline that can be waited for.
-#[cfg(target_os = "linux")]
-#[derive(Debug)]
-struct Timer(AsyncFd<OwnedFd>);
-
-#[cfg(target_os = "linux")]
-impl Timer {
-    fn new() -> io::Result<Self> {
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = timerfd_create(TimerfdClockId::Boottime, flags)?;
-        register(timer, Interest::READABLE).map(Self)
-    }
-
-    /// Fires at `due`, in place of when it was set for before.
-    fn set(&self, due: Instant) -> io::Result<()> {
-        let once = Itimerspec {
-            it_interval: Timespec::default(),
-            it_value: clock::timespec(due),
-        };
-        timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::ABSTIME, &once)?;
-        Ok(())
-    }
-
-    async fn fired(&self) -> io::Result<()> {
-        let take = |timer: &OwnedFd| Ok(rustix::io::read(timer, &mut [0; size_of::<u64>()])?);
-        self.0.async_io(Interest::READABLE, take).await.map(drop)
-    }
-}
-
-/// One deadline that can be waited for.
-#[cfg(not(target_os = "linux"))]
-#[derive(Debug)]
-struct Timer(tokio::sync::watch::Sender<Option<Instant>>);
-
-#[cfg(not(target_os = "linux"))]
-impl Timer {
-    fn new() -> io::Result<Self> {
-        Ok(Self(tokio::sync::watch::Sender::default()))
-    }
-
-    /// Fires at `due`, in place of when it was set for before.
-    fn set(&self, due: Instant) -> io::Result<()> {
-        self.0.send_replace(Some(due));
-        Ok(())
-    }
-
-    async fn fired(&self) -> io::Result<()> {
-        let mut set = self.0.subscribe();
-        loop {
-            let due = *set.borrow_and_update();
-            let wait = async {
-                match due {
-                    Some(due) => tokio::time::sleep_until(clock::timer(due)).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = wait => break,
-                changed = set.changed() => changed.map_err(io::Error::other)?,
-            }
-        }
-        self.0.send_replace(None);
-        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ mod connection;
 mod desk;
 mod shared;
 mod stream;
+mod timer;
 
 use std::future::poll_fn;
 use std::io;
