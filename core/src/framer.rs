@@ -131,6 +131,9 @@ impl Framer {
             return Err(too_long);
         }
         let from = self.scanned.max(self.start);
+        if from == self.end {
+            return Ok(None);
+        }
         let fresh = self.buffer.get(from..self.end).unwrap_or_default();
         let Some(at) = memchr::memchr(b'\n', fresh) else {
             self.scanned = self.end;

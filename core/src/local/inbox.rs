@@ -213,7 +213,7 @@ impl Inbox {
                 bytes: 0,
             },
             used_by: BTreeMap::new(),
-            spares: Spares(Vec::new()),
+            spares: Spares::new(),
         }
     }
 
@@ -293,7 +293,10 @@ impl Inbox {
 
     /// The pending entries after `seen` (all for `None`), oldest first; they stay.
     pub fn pending(&self, seen: Option<EntryId>) -> impl Iterator<Item = &Entry> {
-        let from = self.entries.partition_point(|entry| Some(entry.id) <= seen);
+        let from = match seen {
+            None => 0,
+            Some(_) => self.entries.partition_point(|entry| Some(entry.id) <= seen),
+        };
         self.entries.iter().skip(from)
     }
 
@@ -347,38 +350,55 @@ const KEPT_ENTRIES: usize = 64;
 /// Memory of processed messages, for further ones: of a burst, an allocator gives each anew. It
 /// is no state: all are equal.
 #[derive(Clone, Debug)]
-struct Spares(Vec<String>);
+struct Spares {
+    texts: Vec<String>,
+    /// What they take, in all.
+    bytes: usize,
+}
 
 impl Spares {
-    /// As many as a quarter of the default inbox.
     const MOST: usize = 256;
 
-    /// The longest that are kept.
-    const MOST_BYTES: usize = 1_024;
+    /// The most that they take, in all.
+    const MOST_BYTES: usize = 65_536;
+
+    /// The longest that is kept.
+    const LONGEST: usize = 1_024;
 
     /// How much larger than its message a spare may be.
     const SLACK_BYTES: usize = 64;
 
-    const WORST_CASE_BYTES: usize =
-        Self::MOST.saturating_mul(Self::MOST_BYTES.saturating_add(size_of::<String>()));
+    const WORST_CASE_BYTES: usize = Self::MOST_BYTES
+        .saturating_add(Self::MOST.saturating_mul(size_of::<String>().saturating_mul(2)));
+
+    const fn new() -> Self {
+        Self {
+            texts: Vec::new(),
+            bytes: 0,
+        }
+    }
 
     /// The text of a message.
     fn take(&mut self, kept: Kept<'_>) -> String {
         let most = kept.len().saturating_add(Self::SLACK_BYTES);
-        let spare = self.0.pop();
-        let fits = |spare: &String| (kept.len()..=most).contains(&spare.capacity());
-        let mut text = match spare.filter(fits) {
-            Some(spare) => spare,
-            None => String::with_capacity(kept.len()),
+        let spare = self.texts.pop().unwrap_or_default();
+        self.bytes = self.bytes.saturating_sub(spare.capacity());
+        let mut text = if (kept.len()..=most).contains(&spare.capacity()) {
+            spare
+        } else {
+            String::with_capacity(kept.len())
         };
         kept.append_to(&mut text);
         text
     }
 
     fn keep(&mut self, mut text: String) {
-        if self.0.len() < Self::MOST && text.capacity() <= Self::MOST_BYTES {
+        let bytes = self.bytes.saturating_add(text.capacity());
+        let fits = bytes <= Self::MOST_BYTES && self.texts.len() < Self::MOST;
+        if fits && text.capacity() <= Self::LONGEST {
             text.clear();
-            self.0.push(text);
+            self.texts.push(text);
+            self.bytes = bytes;
         }
     }
 }

@@ -46,39 +46,49 @@ fn ids_have_no_gaps_over_refusals_and_drains() {
 
 #[test]
 fn memory_of_processed_messages_is_used_again_where_it_fits() {
-    let mut inbox = inbox(Spares::MOST + 9, 131_072);
+    let mut inbox = inbox(10, 512);
     let last = |inbox: &Inbox| inbox.entries.back().unwrap().message.as_ptr();
     push(&mut inbox, PEER, 100).unwrap();
     let first = last(&inbox);
     inbox.mark_processed(EntryId::parse("uds-1").unwrap());
-    assert_eq!(
-        inbox,
-        Inbox {
-            last: 1,
-            ..self::inbox(Spares::MOST + 9, 131_072)
-        }
-    );
+    assert_eq!(inbox.spares.bytes, 100);
+    let anew = Inbox {
+        last: 1,
+        ..self::inbox(10, 512)
+    };
+    assert_eq!(inbox, anew);
     push(&mut inbox, PEER, 100 - Spares::SLACK_BYTES).unwrap();
-    assert_eq!((last(&inbox), inbox.spares.0.len()), (first, 0));
+    assert_eq!((last(&inbox), inbox.spares.bytes), (first, 0));
     assert_eq!(inbox.entries.back().unwrap().message.len(), 36);
     inbox.mark_processed(EntryId::parse("uds-2").unwrap());
     for other in [99 - Spares::SLACK_BYTES, 101] {
-        inbox.spares.0 = alloc::vec![String::with_capacity(100)];
+        inbox.spares = Spares::new();
+        inbox.spares.keep(String::with_capacity(100));
         push(&mut inbox, PEER, other).unwrap();
         let entry = inbox.pop().unwrap();
-        assert_eq!((entry.message.capacity(), inbox.spares.0.len()), (other, 0));
+        assert_eq!(
+            (entry.message.capacity(), inbox.spares.texts.len()),
+            (other, 0)
+        );
     }
-    for bytes in [Spares::MOST_BYTES + 1, Spares::MOST_BYTES] {
-        inbox.spares.keep("x".repeat(bytes));
-    }
-    assert_eq!(inbox.spares.0.len(), 1);
-    assert_eq!(inbox.spares.0[0].capacity(), Spares::MOST_BYTES);
-    for _ in 0..Spares::MOST + 9 {
-        push(&mut inbox, PEER, 300).unwrap();
-    }
-    let all = inbox.last().unwrap();
-    assert_eq!(inbox.mark_processed(all), Spares::MOST + 9);
-    assert_eq!(inbox.spares.0.len(), Spares::MOST);
+}
+
+#[test]
+fn the_memory_that_is_kept_for_messages_is_bounded() {
+    let kept = |count: usize, bytes: usize| {
+        let mut spares = Spares::new();
+        for _ in 0..count {
+            spares.keep(String::with_capacity(bytes));
+        }
+        let each: usize = spares.texts.iter().map(String::capacity).sum();
+        assert_eq!(each, spares.bytes);
+        spares.texts.len()
+    };
+    assert_eq!(kept(3, Spares::LONGEST), 3);
+    assert_eq!(kept(3, Spares::LONGEST + 1), 0);
+    assert_eq!(kept(Spares::MOST + 1, 1), Spares::MOST);
+    assert_eq!(kept(100, Spares::LONGEST), 64);
+    assert_eq!(kept(100, 1_000), 65);
 }
 
 #[test]
@@ -243,7 +253,8 @@ fn the_worst_case_covers_a_full_inbox_of_many_processes() {
     let account = size_of::<(u32, Usage)>();
     let held = inbox.entries.capacity() * size_of::<Entry>()
         + inbox.bytes()
-        + inbox.used_by.len() * account;
+        + inbox.used_by.len() * account
+        + Spares::MOST_BYTES;
     let worst = Inbox::worst_case_bytes(&limits);
     assert!(held <= worst, "{held} > {worst}");
     assert!(worst <= 4 * held, "a bound that says nothing: {worst}");

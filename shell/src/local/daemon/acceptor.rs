@@ -92,6 +92,14 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// Accepts without waiting. The connection is registered by its own task, once and for what it
 /// waits for.
+#[cfg(target_os = "linux")]
+fn take(listener: &UnixListener) -> io::Result<UnixStream> {
+    use rustix::net::{SocketFlags, accept_with};
+    let stream = accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    Ok(stream.into())
+}
+
+#[cfg(not(target_os = "linux"))]
 fn take(listener: &UnixListener) -> io::Result<UnixStream> {
     let (stream, _) = listener.accept()?;
     stream.set_nonblocking(true)?;

@@ -102,15 +102,16 @@ mod tests {
     /// Waits until the control is woken.
     async fn woken(control: &Control) {
         let mut polled = false;
-        poll_fn(|context| {
+        let woken = poll_fn(|context| {
             control.register(context.waker());
             if std::mem::replace(&mut polled, true) {
                 Poll::Ready(())
             } else {
                 Poll::Pending
             }
-        })
-        .await;
+        });
+        let woken = tokio::time::timeout(Duration::from_secs(20), woken);
+        woken.await.expect("the alarm does not ring");
         assert_eq!(control.order(), Order::Serve);
     }
 

@@ -2,7 +2,7 @@
 //! [`Connection`].
 
 use std::future::poll_fn;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use hallway_core::local::connection::{Action, Connection, Event};
 use hallway_core::local::inbox::Peer;
@@ -91,11 +91,14 @@ impl Task {
             return Poll::Ready(Turn::Over);
         };
         let (now, wall) = (clock::now(), clock::wall());
+        let mut is_drained = false;
         loop {
             let mut moved = self.desk.poll_late(&mut self.connection, now, context);
             let frames = self.take_frames(budget, now, wall);
             budget = budget.saturating_sub(frames);
             moved |= frames > 0;
+            // A write may register the socket anew, and nobody to wake when it can be read.
+            is_drained &= self.connection.pending().is_empty();
             moved |= self.write(now, context);
             if self.act().is_ready() {
                 return Poll::Ready(Turn::Ended);
@@ -104,7 +107,12 @@ impl Task {
                 self.expire(now, wall);
                 return Poll::Ready(Turn::Over);
             }
-            moved |= self.read(now, context);
+            if !is_drained {
+                match self.read(now, context) {
+                    Poll::Ready(read) => moved |= read,
+                    Poll::Pending => is_drained = true,
+                }
+            }
             if !moved && !self.expire(now, wall) {
                 if let Some(due) = self.connection.poll_timeout() {
                     self.ticket.wake_at(due, now);
@@ -192,18 +200,18 @@ impl Task {
         Poll::Pending
     }
 
-    fn read(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+    /// Reads once; whether there was room to read into.
+    fn read(&mut self, now: Instant, context: &mut Context<'_>) -> Poll<bool> {
         let spare = self.connection.spare_mut();
         if spare.is_empty() {
-            return false;
+            return Poll::Ready(false);
         }
-        match self.stream.poll_read(context, spare) {
-            Poll::Ready(Ok(0)) => self.connection.handle_end_of_input(),
-            Poll::Ready(Ok(n)) => self.connection.handle_input(n, now),
-            Poll::Ready(Err(_)) => self.connection.handle_broken(),
-            Poll::Pending => return false,
+        match ready!(self.stream.poll_read(context, spare)) {
+            Ok(0) => self.connection.handle_end_of_input(),
+            Ok(n) => self.connection.handle_input(n, now),
+            Err(_) => self.connection.handle_broken(),
         }
-        true
+        Poll::Ready(true)
     }
 
     /// Ends what is due by the clock: a timer does not fire while a peer leaves nothing to wait
