@@ -292,6 +292,19 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_last_context_polled_with_is_the_one_that_is_woken() {
+        let mailbox = Mailbox::new(&Limits::DEFAULT);
+        let wakes = [(); 2].map(|()| Arc::new(Wakes::default()));
+        for each in &wakes {
+            let waker = Waker::from(each.clone());
+            let poll = mailbox.poll_pending(None, &mut Context::from_waker(&waker));
+            assert_eq!(poll, Poll::Pending);
+        }
+        push(&mailbox).unwrap();
+        assert_eq!(wakes.map(|each| each.0.load(Ordering::SeqCst)), [0, 1]);
+    }
+
     /// Covers: L3.32
     #[test]
     fn entries_are_peeked_processed_popped_and_drained() {

@@ -149,6 +149,19 @@ mod tests {
         assert!(token.verify(&text));
     }
 
+    /// Differences of the same bits, in two words of the token.
+    ///
+    /// Covers: L3.15
+    #[test]
+    fn differences_do_not_cancel_out() {
+        let token = Token::parse("abcdefghijklmnop").unwrap();
+        assert!(token.verify("abcdefghijklmnop"));
+        // The words swapped; one bit of each; all of them.
+        for wrong in ["ijklmnopabcdefgh", "`bcdefghhjklmnop", "ABCDEFGHIJKLMNOP"] {
+            assert!(!token.verify(wrong), "{wrong:?} was accepted");
+        }
+    }
+
     /// What time a comparison takes no test can tell for sure; the source can tell that only
     /// `subtle` compares, and that nothing else may.
     ///

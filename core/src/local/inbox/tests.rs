@@ -116,6 +116,20 @@ fn each_process_has_its_own_share() {
     );
 }
 
+#[test]
+fn an_empty_inbox_gives_memory_back() {
+    let mut inbox = Inbox::new(&Limits::DEFAULT);
+    for _ in 0..=4 * KEPT_ENTRIES {
+        push(&mut inbox, PEER, 11).unwrap();
+    }
+    while inbox.len() > 1 {
+        inbox.pop();
+    }
+    assert!(inbox.entries.capacity() > 4 * KEPT_ENTRIES);
+    inbox.pop();
+    assert!((1..=2 * KEPT_ENTRIES).contains(&inbox.entries.capacity()));
+}
+
 /// Covers: L3.30
 #[test]
 fn pending_entries_stay_until_processed() {

@@ -201,6 +201,11 @@ fn nesting_is_bounded() {
         let frame = nested(levels);
         assert_eq!(Message::parse(frame.as_bytes(), &limits), Err(error));
     }
+    // A frame as clients write it nests two levels.
+    let usual = r#"{"a":"","meta":{"authToken":"T"}}"#;
+    for levels in 0..4 {
+        assert_eq!(Message::read(usual, levels).is_some(), levels >= 2);
+    }
 }
 
 /// Covers: L3.7
