@@ -367,6 +367,59 @@ async fn sweep(home: Home) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hallway_core::Instant;
+    use hallway_core::local::inbox::Peer;
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    /// Its socket is never found empty: the runtime ends a turn before, in which a timer is not
+    /// seen to fire either.
+    #[tokio::test]
+    async fn a_refused_peer_is_cut_off_amid_its_bytes() {
+        let closing = Duration::from_millis(1);
+        let limits = Limits::builder()
+            .max_frame_bytes(512)
+            .closing_timeout(closing)
+            .build()
+            .unwrap();
+        let shared = share("/s", &limits).unwrap();
+        let id = shared.gate.admit(1).unwrap().id;
+        let desk = Desk::Inbox {
+            mailbox: Arc::new(Mailbox::new(&limits)),
+            consumed: Arc::default(),
+        };
+        let (near, mut far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        far.set_nonblocking(true).unwrap();
+        far.write_all(b"x\n").unwrap();
+        let peer = Peer { uid: 0, pid: 1 };
+        let mut served = pin!(connection::serve(near, peer, shared.ticket(id), desk));
+        let (mut room, mut refused) = (None, None);
+        loop {
+            let mut filled = 0;
+            while let Ok(n) = far.write(&[b'x'; 4_096]) {
+                filled += n;
+            }
+            let room = *room.get_or_insert(filled);
+            let is_late =
+                refused.is_some_and(|refused: Instant| clock::now().since(refused) >= closing);
+            if poll_fn(|context| Poll::Ready(served.as_mut().poll(context)))
+                .await
+                .is_ready()
+            {
+                break;
+            }
+            assert!(!is_late, "served on after its deadline");
+            assert!(refused.is_none() || filled < room, "it was found empty");
+            if refused.is_none() && far.read(&mut [0; 512]).is_ok() {
+                refused = Some(clock::now());
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(refused.is_some());
+    }
 
     #[test]
     fn an_entry_fits_into_the_owner_channels_output() {
