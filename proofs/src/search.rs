@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
 use stateright::{Expectation, Model, Property};
 
@@ -69,11 +69,29 @@ pub struct Findings {
 /// The states found, by number: fingerprints, parents, judgements, transitions.
 #[derive(Default)]
 struct Graph {
-    numbers: HashMap<u64, u32>,
+    numbers: HashMap<u64, u32, BuildHasherDefault<Given>>,
     parents: Vec<u32>,
     /// One bit a goal: whether the state is good for it.
     good: Vec<u8>,
     edges: Vec<Edge>,
+}
+
+/// A fingerprint is its own hash.
+#[derive(Default)]
+struct Given(u64);
+
+impl Hasher for Given {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        unreachable!("{} bytes are no fingerprint", bytes.len());
+    }
+
+    fn write_u64(&mut self, fingerprint: u64) {
+        self.0 = fingerprint;
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -111,6 +129,7 @@ where
     let mut failures = Vec::new();
     let mut depth = 0;
     let mut level = Vec::new();
+    let mut actions = Vec::new();
     for state in model.init_states() {
         graph.enter(None, state, &mut level);
     }
@@ -126,9 +145,8 @@ where
                     return graph.findings(depth, failures);
                 }
             }
-            let mut actions = Vec::new();
             model.actions(&state, &mut actions);
-            for action in actions {
+            for action in actions.drain(..) {
                 let own = model.is_own(&action);
                 if let Some(after) = model.next_state(&state, action) {
                     graph.enter(Some((number, own)), after, &mut next);

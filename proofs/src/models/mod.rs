@@ -24,7 +24,10 @@ pub mod relay_cursor;
 pub mod relay_link;
 pub mod relay_outbox;
 pub mod relay_versioned;
+mod retries;
 pub mod subscription;
+mod transports;
+mod verdicts;
 
 use std::time::Duration;
 

@@ -9,18 +9,11 @@ use super::{
     COMPLETE, CursorModel, DEADLINE, EARLY, FOOTPRINT, LATE, MEMORY, MOST_OWN, ONCE, OWN, REST,
     SEEN, State,
 };
-use crate::models::at;
+use crate::models::{at, verdicts::judged};
 
 /// The invariants and examples.
 pub(super) fn properties(model: &CursorModel) -> Vec<Property<CursorModel>> {
-    macro_rules! judged {
-        ($($name:ident)*) => {
-            vec![$(Property::always($name, |_, s: &State| {
-                !s.witness.misjudged.contains(&$name)
-            })),*]
-        };
-    }
-    let mut properties = judged!(ONCE COMPLETE OWN LATE EARLY);
+    let mut properties = judged!(s => s.witness.verdicts; ONCE COMPLETE OWN LATE EARLY);
     properties.extend([
         Property::always(SEEN, |_, s: &State| s.witness.has_seen(s.last())),
         Property::always(REST, |_, s: &State| {

@@ -45,7 +45,7 @@ impl CursorModel {
                 let taken = state
                     .cursor
                     .handle_fetched(id, seq.into(), true, at(state.now));
-                state.witness.expect(taken.is_ok(), OWN);
+                state.witness.verdicts.expect(taken.is_ok(), OWN);
             }
             _ => state.cursor.handle_sent(seq.into()),
         }
@@ -53,7 +53,7 @@ impl CursorModel {
         let last = state.last();
         state.witness.tell(seq);
         let seen = state.witness.has_seen(last);
-        state.witness.expect(seen, OWN);
+        state.witness.verdicts.expect(seen, OWN);
     }
 
     pub(super) fn live(&self, state: &mut State, seq: u8) {
@@ -141,7 +141,10 @@ impl CursorModel {
         }
         quiet &= state.cursor.handle_page_end(id, page.more, now).is_none();
         state.cursor.handle_failed(id, None, now);
-        state.witness.expect(quiet && before == state.cursor, LATE);
+        state
+            .witness
+            .verdicts
+            .expect(quiet && before == state.cursor, LATE);
         Some(())
     }
 
@@ -161,7 +164,7 @@ impl CursorModel {
                 // Not before it was kept back as often as the limits say.
                 let vain = usize::from(self.purse.stale - state.purse.stale);
                 let begins = from == last + 1 && to <= state.history.top && vain >= MOST_VAIN;
-                state.witness.expect(begins, COMPLETE);
+                state.witness.verdicts.expect(begins, COMPLETE);
                 for seq in from..=to {
                     state.witness.withheld.insert(seq);
                 }
@@ -182,7 +185,7 @@ impl CursorModel {
                 page.fetch.after = seq.into();
                 state.page = Some(page);
             }
-            Err(_) => state.witness.expect(seq <= after, COMPLETE),
+            Err(_) => state.witness.verdicts.expect(seq <= after, COMPLETE),
         }
         Some(())
     }
@@ -191,7 +194,7 @@ impl CursorModel {
         let due = self.deadline(state)?;
         let mut early = state.cursor.clone();
         early.handle_timeout(at(due - u16::from(!self.has(Flaw::FiresEarly))));
-        state.witness.expect(early == state.cursor, EARLY);
+        state.witness.verdicts.expect(early == state.cursor, EARLY);
         state.now = due;
         Some(())
     }

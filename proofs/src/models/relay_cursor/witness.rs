@@ -1,6 +1,7 @@
 //! What the cursor let the application see, against what the server holds (relay.md §9.2).
 
 use super::{COMPLETE, ONCE};
+use crate::models::verdicts::Verdicts;
 
 /// A set of the numbers of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -72,7 +73,7 @@ pub(super) struct Witness {
     /// Ours of which the cursor was told.
     pub(super) told: Numbers,
     /// What the machine did that it must not do.
-    pub(super) misjudged: Vec<&'static str>,
+    pub(super) verdicts: Verdicts,
 }
 
 impl Witness {
@@ -85,22 +86,15 @@ impl Witness {
         }
     }
 
-    /// Notes that `what` holds, or not.
-    pub(super) fn expect(&mut self, holds: bool, what: &'static str) {
-        if !holds && !self.misjudged.contains(&what) {
-            self.misjudged.push(what);
-        }
-    }
-
     /// The application has the message.
     pub(super) fn deliver(&mut self, seq: u8, history: History) {
         let due = history.is_of_others(seq);
-        self.expect(due && seq > self.delivered, ONCE);
+        self.verdicts.expect(due && seq > self.delivered, ONCE);
         let between = self.delivered + 1..seq;
         let passed = between
             .filter(|seq| history.is_of_others(*seq))
             .any(|seq| !self.withheld.has(seq));
-        self.expect(!passed, COMPLETE);
+        self.verdicts.expect(!passed, COMPLETE);
         self.delivered = seq;
         self.seen.insert(seq);
     }
@@ -108,7 +102,8 @@ impl Witness {
     /// The application has not got the message, and never will from here.
     pub(super) fn skip(&mut self, seq: u8, history: History) {
         if history.is_of_others(seq) {
-            self.expect(seq <= self.delivered || self.withheld.has(seq), COMPLETE);
+            self.verdicts
+                .expect(seq <= self.delivered || self.withheld.has(seq), COMPLETE);
         } else {
             self.seen.insert(seq);
         }

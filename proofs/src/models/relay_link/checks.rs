@@ -4,6 +4,7 @@ use hallway_core::relay::link::{AckFailure, Cause, Status};
 use stateright::Property;
 
 use super::{LinkModel, MOST_ACKS, MOST_FRAMES, OWN_FRAMES, State, Step};
+use crate::models::verdicts::judged;
 use crate::search::{Goal, Promise, Proof};
 
 pub(super) const ONE: &str = "one transport lives at most, and none after the end";
@@ -59,7 +60,7 @@ impl State {
 
     /// All that is due was written when there is nothing to write.
     fn is_written(&self, due: impl Fn(&Self) -> bool) -> bool {
-        self.open().is_none() || self.can_write() || !due(self)
+        !due(self) || self.open().is_none() || self.can_write()
     }
 
     /// Nobody waits for an acknowledgement, or for the word that there is none.
@@ -70,37 +71,29 @@ impl State {
 
 impl LinkModel {
     pub(super) fn statements(&self) -> Vec<Property<Self>> {
-        macro_rules! judged {
-            ($($name:ident)*) => {
-                vec![$(Property::always($name, |_, s: &State| {
-                    !s.witness.misjudged.contains(&$name)
-                })),*]
-            };
-        }
-        let mut properties = judged!(
+        let mut properties = judged!(s => s.witness.verdicts;
             STALE CLOSED JOINS OUTCOMES CAUSES EVENTS HOLDS ENDS BUDGETS DELAYS SLEPT ROOM EARLY
         );
         properties.extend([
-            Property::always(ONE, |_, s: &State| !s.two_lived),
+            Property::always(ONE, |_, s: &State| !s.transports.two_lived),
             Property::always(DEADLINE, |m: &Self, s: &State| {
                 m.deadline(s).is_some() == s.witness.closed.is_none()
             }),
             Property::always(ORDER, |_, s: &State| {
-                !s.witness.misjudged.contains(&ORDER)
-                    && s.is_written(|s| !s.witness.queued.is_empty())
+                s.witness.verdicts.allow(ORDER) && s.is_written(|s| !s.witness.queued.is_empty())
             }),
             Property::always(PONGS, |_, s: &State| {
-                !s.witness.misjudged.contains(&PONGS)
+                s.witness.verdicts.allow(PONGS)
                     && s.is_written(|s| s.witness.connection.is_some_and(|c| c.pong))
             }),
             Property::always(TIMELY, |_, s: &State| s.is_timely()),
             Property::always(SILENCE, |_, s: &State| s.is_patient()),
             Property::always(DIALS, |m: &Self, s: &State| {
-                u32::from(s.witness.dials) <= m.policy.max_dials()
+                u32::from(s.witness.retries.dials()) <= m.policy.max_dials()
             }),
             Property::always(BOUNDED, |_, s: &State| s.is_bounded()),
             Property::sometimes("a reconnect succeeds after failures", |_, s: &State| {
-                s.link.is_open() && s.witness.dials > 1
+                s.link.is_open() && s.witness.retries.dials() > 1
             }),
             Property::sometimes("a half-open connection is left", |_, s: &State| {
                 s.link.status() == Status::Waiting(Cause::NoAnswer)
@@ -149,7 +142,7 @@ impl Proof for LinkModel {
             Goal {
                 promise: Promise::Inevitable,
                 name: "no transport is left after the end",
-                good: |_, s| s.witness.closed.is_none() || s.transport.is_none(),
+                good: |_, s| s.witness.closed.is_none() || s.transports.live.is_none(),
             },
         ]
     }

@@ -5,17 +5,20 @@
 //! replaced may still come. The machine's own budgets bound the model; what would make them whole
 //! again (traffic, heartbeats, sleeps, the caller) is bounded by a purse.
 
+mod acks;
 mod checks;
 mod shell;
 mod witness;
 
 use std::fmt;
 
-use hallway_core::backoff::{Epoch, Growth, Policy, Schedule, Spread};
+use hallway_core::backoff::{Epoch, Policy};
 use hallway_core::relay::limits::{Limits, LimitsBuilder};
-use hallway_core::relay::link::{Action, Auth, Link};
+use hallway_core::relay::link::{Action, Auth, Link, Status};
 use stateright::Model;
 
+use super::retries::{Budgets, RETRY_AFTER};
+use super::transports::{Transport, Transports};
 use super::{at, millis, span, token};
 use crate::check::Size;
 use witness::Witness;
@@ -30,12 +33,7 @@ const PATIENCE: u16 = 5;
 const ACK: u16 = 2;
 const ANSWER: u16 = 2;
 const SLEEP: u16 = 4;
-const FORCED: u16 = 1;
 const HEALTHY: u16 = 4;
-const GIVE_UP: u16 = 9;
-const RETRY_AFTER: u16 = 2;
-const TRANSIENT_DELAYS: [u16; 3] = [1, 2, 2];
-const NOT_FOUND_DELAYS: [u16; 2] = [1, 2];
 const MOST_FRAMES: usize = 2;
 const MOST_ACKS: usize = 1;
 /// The join, a pong and a probe have room of their own.
@@ -92,13 +90,6 @@ pub enum Flaw {
     ForgetsTimeouts,
 }
 
-/// The transport that the shell holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Transport {
-    epoch: Epoch,
-    open: bool,
-}
-
 /// How often the world and the caller may do what makes the model larger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Purse {
@@ -118,19 +109,29 @@ struct Purse {
     forced: u8,
 }
 
+impl Purse {
+    /// Whether the server may say this once more.
+    const fn allows(&self, said: Said) -> bool {
+        match said {
+            Said::Event(true) => self.asks > 0,
+            Said::Event(false) => self.events > 0,
+            Said::Beat => self.beats > 0,
+            Said::Probed => self.probes > 0,
+            _ => true,
+        }
+    }
+}
+
 /// What the model has come to.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct State {
     link: Link,
     now: u16,
-    transport: Option<Transport>,
-    /// The transport before: its events may still come.
-    replaced: Option<Epoch>,
+    transports: Transports,
     /// The machine slept and the timer has not fired.
     asleep: bool,
     purse: Purse,
     witness: Witness,
-    two_lived: bool,
 }
 
 impl fmt::Debug for State {
@@ -138,7 +139,7 @@ impl fmt::Debug for State {
         f.debug_struct("State")
             .field("now", &self.now)
             .field("due", &self.link.poll_timeout().map(millis))
-            .field("transport", &self.transport)
+            .field("transports", &self.transports)
             .field("status", &self.link.status())
             .field("purse", &self.purse)
             .field("witness", &self.witness)
@@ -276,29 +277,19 @@ impl LinkModel {
         }
     }
 
-    fn new(most_transient: u8, most_not_found: u8, purse: Purse) -> Self {
+    fn new(transient: u8, not_found: u8, purse: Purse) -> Self {
+        let budgets = Budgets {
+            transient,
+            not_found,
+        };
         let limits = Self::limits()
             .max_queued_frames(MOST_FRAMES)
             .max_pending_acks(MOST_ACKS)
             .max_owed_acks(MOST_ACKS);
-        let schedule = |max_retries: u8, growth| Schedule {
-            max_retries: u32::from(max_retries),
-            first_delay: span(1),
-            max_delay: span(2),
-            growth,
-            spread: Spread::None,
-        };
-        let policy = Policy::builder()
-            .transient(schedule(most_transient, Growth::Double))
-            .not_found(schedule(most_not_found, Growth::Linear))
-            .forced_delay(span(FORCED))
-            .healthy_after(span(HEALTHY))
-            .settled_after(span(0))
-            .give_up_after(span(GIVE_UP));
         Self {
             limits: limits.build().expect("the limits are within their ranges"),
-            policy: policy.build().expect("the policy is within its ranges"),
-            witness: Witness::new(most_transient, most_not_found),
+            policy: budgets.policy(HEALTHY),
+            witness: Witness::new(budgets),
             purse,
             plain: false,
             flaw: None,
@@ -340,7 +331,7 @@ impl LinkModel {
 
     /// When the shell is to come back.
     fn deadline(&self, state: &State) -> Option<u16> {
-        let dials = state.transport.is_some_and(|transport| !transport.open);
+        let dials = state.transports.dialled().is_some();
         let due = state.link.poll_timeout().map(millis);
         due.filter(|_| !(dials && self.has(Flaw::HidesDialDeadline)))
     }
@@ -352,24 +343,18 @@ impl LinkModel {
 }
 
 impl State {
-    /// The transport is gone; its events may still come.
-    fn leave(&mut self) {
-        self.replaced = self.transport.take().map(|transport| transport.epoch);
-    }
-
     /// The machine has let go of the transport and the shell has not heard of it: what the
     /// transport says counts no more.
-    fn is_let_go(&self) -> bool {
-        let hangup = self
-            .transport
-            .map(|transport| Action::Hangup(transport.epoch));
-        hangup.is_some() && self.link.clone().poll_action() == hangup
+    fn is_let_go(&self, next: Option<Action>) -> bool {
+        let hangup = self.transports.epoch().map(Action::Hangup);
+        hangup.is_some() && next == hangup
     }
 
     /// The transport that counts, if it is open.
     fn open(&self) -> Option<Epoch> {
-        let transport = self.transport.filter(|transport| transport.open)?;
-        (!self.is_let_go()).then_some(transport.epoch)
+        let open = self.transports.open()?;
+        let next = self.link.clone().poll_action();
+        (!self.is_let_go(next)).then_some(open)
     }
 
     /// Whether a frame waits that the shell can write.
@@ -389,20 +374,21 @@ impl Model for LinkModel {
         vec![State {
             link,
             now: 0,
-            transport: None,
-            replaced: None,
+            transports: Transports::default(),
             asleep: false,
             purse: self.purse,
             witness: self.witness.clone(),
-            two_lived: false,
         }]
     }
 
     fn actions(&self, state: &State, steps: &mut Vec<Step>) {
-        steps.push(Step::Act);
+        let action = state.link.clone().poll_action();
+        if action.is_some() {
+            steps.push(Step::Act);
+        }
         if let Some(due) = self.deadline(state) {
             // The shell does what it is told at once, by its clock.
-            if state.now < due && state.link.clone().poll_action().is_none() {
+            if state.now < due && action.is_none() {
                 let stalls = state.can_write();
                 steps.push(if stalls { Step::Stall } else { Step::Pass });
             }
@@ -416,7 +402,9 @@ impl Model for LinkModel {
         if state.asleep {
             return;
         }
-        match state.transport.filter(|_| !state.is_let_go()) {
+        let (purse, live) = (&state.purse, state.transports.live);
+        let is_let_go = state.is_let_go(action);
+        match live.filter(|_| !is_let_go) {
             Some(Transport { open: false, .. }) => {
                 steps.push(Step::Opened);
                 steps.push(Step::DialFailed(Failed::Transient(0)));
@@ -442,6 +430,7 @@ impl Model for LinkModel {
                     Said::Event(true),
                     Said::Event(false),
                 ];
+                let said = said.into_iter().filter(|said| purse.allows(*said));
                 steps.extend(said.map(Step::Says));
                 if !self.plain {
                     let said = [
@@ -458,15 +447,17 @@ impl Model for LinkModel {
             }
             None => {}
         }
-        steps.extend([
-            Step::Late,
-            Step::PollEvent,
-            Step::Emit(true),
-            Step::Emit(false),
-            Step::Answer,
-            Step::Close,
-        ]);
-        if state.purse.forced > 0 {
+        if is_let_go || state.transports.replaced.is_some() || self.has(Flaw::IgnoresEpochs) {
+            steps.push(Step::Late);
+        }
+        steps.push(Step::PollEvent);
+        steps.extend((purse.emits > 0).then_some(Step::Emit(true)));
+        steps.extend((purse.volatile > 0).then_some(Step::Emit(false)));
+        steps.extend((!state.witness.owed.is_empty()).then_some(Step::Answer));
+        if !matches!(state.link.status(), Status::Closed(_)) {
+            steps.push(Step::Close);
+        }
+        if purse.forced > 0 {
             steps.push(Step::Force);
         }
     }

@@ -2,11 +2,11 @@
 
 use hallway_core::relay::link::{Action, Cause, CloseReason, DialFailure, EmitError, Event};
 
+use super::acks::Queued;
 use super::checks::{CLOSED, EARLY, OUTCOMES, ROOM, SLEPT, STALE};
-use super::witness::{Ended, Queued, Witness};
+use super::witness::{Ended, Witness};
 use super::{
-    Failed, Flaw, INTERVAL, LinkModel, MOST_ACKS, MOST_FRAMES, PATIENCE, PROBED, SLEEP, Said,
-    State, Transport,
+    Failed, Flaw, INTERVAL, LinkModel, MOST_ACKS, MOST_FRAMES, PATIENCE, PROBED, SLEEP, Said, State,
 };
 use crate::models::{at, millis, span};
 
@@ -14,18 +14,18 @@ const CONSENT: &str = r#"40{"sid":"s"}"#;
 
 impl LinkModel {
     pub(super) fn act(&self, state: &mut State) {
-        let live = state.transport.map(|transport| transport.epoch);
+        let live = state.transports.epoch();
         match state.link.poll_action() {
             Some(Action::Hangup(epoch))
                 if live == Some(epoch) && !self.has(Flaw::ForgetsHangup) =>
             {
-                state.leave();
+                state.transports.leave();
             }
             Some(Action::Hangup(_)) | None => {}
             Some(Action::Dial(epoch)) => {
-                state.two_lived |= live.is_some() || state.witness.closed.is_some();
-                state.witness.dials += 1;
-                state.transport = Some(Transport { epoch, open: false });
+                let ended = state.witness.closed.is_some();
+                state.transports.dial(epoch, ended);
+                state.witness.retries.dial();
             }
         }
     }
@@ -36,7 +36,7 @@ impl LinkModel {
         let before = due - u16::from(!self.has(Flaw::FiresEarly));
         let event = early.handle_timeout(at(before));
         let nothing = event.is_none() && early == state.link;
-        state.witness.expect(nothing, EARLY);
+        state.witness.verdicts.expect(nothing, EARLY);
         state.now = due;
         Some(())
     }
@@ -57,7 +57,7 @@ impl LinkModel {
             if state.link.is_open() {
                 let soon = at(state.now + PROBED);
                 let probes = state.link.poll_timeout().is_some_and(|due| due <= soon);
-                state.witness.expect(probes, SLEPT);
+                state.witness.verdicts.expect(probes, SLEPT);
             }
         } else {
             state.witness.timed_out(state.now, event.as_ref());
@@ -73,7 +73,7 @@ impl LinkModel {
     }
 
     pub(super) fn write(&self, state: &mut State) -> Option<()> {
-        let epoch = state.open()?;
+        let epoch = state.transports.open()?;
         let frame = state.link.poll_transmit(epoch)?.to_owned();
         let skips = frame.starts_with("40") && self.has(Flaw::SkipsJoin)
             || frame.starts_with('3') && self.has(Flaw::SkipsPongs);
@@ -102,10 +102,7 @@ impl LinkModel {
     }
 
     pub(super) fn opened(&self, state: &mut State) -> Option<()> {
-        let transport = state.transport.as_mut();
-        let transport = transport.filter(|transport| !transport.open)?;
-        transport.open = true;
-        let epoch = transport.epoch;
+        let epoch = state.transports.opens()?;
         if !self.has(Flaw::ForgetsOpened) {
             state.link.handle_opened(epoch);
         }
@@ -113,7 +110,7 @@ impl LinkModel {
     }
 
     pub(super) fn dial_failed(&self, state: &mut State, failed: Failed) -> Option<()> {
-        let transport = state.transport.filter(|transport| !transport.open)?;
+        let epoch = state.transports.dialled()?;
         let status = |status, retry_after| DialFailure::Status {
             status,
             retry_after,
@@ -138,18 +135,18 @@ impl LinkModel {
             state.link.close()
         } else {
             let now = at(state.now);
-            state.link.handle_dial_failed(transport.epoch, told, now)
+            state.link.handle_dial_failed(epoch, told, now)
         };
-        state.leave();
+        state.transports.leave();
         let cause = Cause::DialFailed(failure);
         state.witness.end(ended, cause, state.now, event.as_ref());
         Some(())
     }
 
     pub(super) fn closed(state: &mut State, code: Option<u16>) -> Option<()> {
-        let epoch = state.open()?;
+        let epoch = state.transports.open()?;
         let event = state.link.handle_closed(epoch, code, at(state.now));
-        state.leave();
+        state.transports.leave();
         let cause = Cause::ConnectionClosed(code);
         let ended = Ended::Transient(0);
         state.witness.end(ended, cause, state.now, event.as_ref());
@@ -157,7 +154,7 @@ impl LinkModel {
     }
 
     pub(super) fn says(&self, state: &mut State, said: Said) -> Option<()> {
-        let epoch = state.open()?;
+        let epoch = state.transports.open()?;
         let now = at(state.now);
         let purse = &mut state.purse;
         match said {
@@ -214,11 +211,12 @@ impl LinkModel {
         if state.witness.closed.is_some() {
             state.after_the_end();
         }
-        let old = if state.is_let_go() || self.has(Flaw::IgnoresEpochs) {
-            state.transport?.epoch
-        } else {
-            state.replaced.take()?
-        };
+        let old =
+            if state.is_let_go(state.link.clone().poll_action()) || self.has(Flaw::IgnoresEpochs) {
+                state.transports.epoch()?
+            } else {
+                state.transports.replaced.take()?
+            };
         let before = state.link.clone();
         let now = at(state.now);
         let link = &mut state.link;
@@ -234,7 +232,7 @@ impl LinkModel {
         let failed = DialFailure::Untrusted;
         heard |= link.handle_dial_failed(old, failed, now).is_some();
         let unchanged = !heard && state.link == before;
-        state.witness.expect(unchanged, STALE);
+        state.witness.verdicts.expect(unchanged, STALE);
         Some(())
     }
 
@@ -255,7 +253,7 @@ impl LinkModel {
         } else {
             (None, state.link.emit_volatile("v", None).err())
         };
-        state.witness.expect(refusal == expected, ROOM);
+        state.witness.verdicts.expect(refusal == expected, ROOM);
         if refusal.is_some() {
             return Some(());
         }
@@ -277,13 +275,13 @@ impl LinkModel {
             None => Ok(()),
         };
         let answered = state.link.answer(waits.what, None);
-        state.witness.expect(answered == expected, ROOM);
+        state.witness.verdicts.expect(answered == expected, ROOM);
         if answered.is_ok() {
             state.witness.owed.remove(0);
             state.witness.queued.push(Queued::Answer(key));
             let again = state.link.answer(waits.what, None);
             let once = again == Err(EmitError::UnknownRequest);
-            state.witness.expect(once, OUTCOMES);
+            state.witness.verdicts.expect(once, OUTCOMES);
         }
         Some(())
     }
@@ -325,7 +323,7 @@ impl State {
             link.poll_timeout().is_some(),
         ];
         let unchanged = !heard.contains(&true) && link == self.link;
-        self.witness.expect(unchanged, CLOSED);
+        self.witness.verdicts.expect(unchanged, CLOSED);
     }
 }
 

@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use hallway_core::backoff::{Budget, GaveUp};
+use hallway_core::backoff::Budget;
 use hallway_core::relay::link::{
-    AckFailure, Asked, Cause, CloseReason, Event, Ignored, Owed, Refusal, Violation,
+    Asked, Cause, CloseReason, Event, Ignored, Owed, Refusal, Violation,
 };
 
-use super::checks::{
-    BUDGETS, CAUSES, DELAYS, ENDS, EVENTS, HOLDS, JOINS, ORDER, OUTCOMES, PONGS, SLEPT,
-};
-use super::{
-    ACK, ANSWER, FORCED, GIVE_UP, HEALTHY, JOIN, MOST_ACKS, NOT_FOUND_DELAYS, PATIENCE, PROBE,
-    PROBED, Said, TRANSIENT_DELAYS,
-};
+use super::acks::{Queued, Waits};
+use super::checks::{BUDGETS, CAUSES, DELAYS, ENDS, EVENTS, HOLDS, JOINS, ORDER, PONGS, SLEPT};
+use super::{HEALTHY, JOIN, PATIENCE, PROBE, PROBED, Said};
+use crate::models::retries::{Budgets, FORCED, Retries};
+use crate::models::verdicts::Verdicts;
 use crate::models::{at, span};
 
 /// What ended a dial or a connection.
@@ -53,40 +51,17 @@ pub(super) struct Connection {
     pub(super) probed: Option<u64>,
     /// Until when the server was heard of.
     alive: u16,
-    traffic: bool,
+    pub(super) traffic: bool,
     /// A heartbeat was not answered so far.
     pub(super) pong: bool,
     /// The server may hold on to the connection before.
     pub(super) holds: bool,
 }
 
-/// A frame that was taken and not written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Queued {
-    Event(Asked),
-    Volatile,
-    Answer(u8),
-}
-
-/// What waits for an acknowledgement, ours or the server's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Waits<T> {
-    pub(super) what: T,
-    /// Its number, once it was written.
-    pub(super) id: Option<u64>,
-    pub(super) deadline: u16,
-    /// Why there will be none, when the caller was not told.
-    pub(super) lost: Option<AckFailure>,
-}
-
 /// The record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Witness {
-    most_transient: u8,
-    most_not_found: u8,
-    transient: u8,
-    not_found: u8,
-    failing_since: Option<u16>,
+    pub(super) retries: Retries,
     worked_before: bool,
     /// None while it waits for the next dial, and after the end.
     pub(super) connection: Option<Connection>,
@@ -98,27 +73,17 @@ pub(super) struct Witness {
     /// How many events of the server's were to be acknowledged.
     pub(super) keys: u8,
     pub(super) closed: Option<CloseReason>,
-    /// Dials since the last proof of health.
-    pub(super) dials: u8,
     /// What the machine did that it must not do.
-    pub(super) misjudged: Vec<&'static str>,
+    pub(super) verdicts: Verdicts,
 }
 
 impl Witness {
-    /// It dials; so many retries are allowed.
-    pub(super) fn new(most_transient: u8, most_not_found: u8) -> Self {
+    /// It dials, with so many retries.
+    pub(super) fn new(budgets: Budgets) -> Self {
         Self {
-            most_transient,
-            most_not_found,
+            retries: Retries::new(budgets),
             connection: Some(Connection::default()),
             ..Self::default()
-        }
-    }
-
-    /// Notes that `what` holds, or not.
-    pub(super) fn expect(&mut self, holds: bool, what: &'static str) {
-        if !holds && !self.misjudged.contains(&what) {
-            self.misjudged.push(what);
         }
     }
 
@@ -163,19 +128,21 @@ impl Witness {
         let mut connection = self.connection.unwrap_or_default();
         let joined = connection.joined && connection.since.is_some();
         if frame.starts_with("40") {
-            self.expect(connection.greeted && !connection.joined, JOINS);
+            self.verdicts
+                .expect(connection.greeted && !connection.joined, JOINS);
             connection.joined = true;
         } else if frame.starts_with('3') {
-            self.expect(connection.pong, PONGS);
+            self.verdicts.expect(connection.pong, PONGS);
             connection.pong = false;
         } else {
-            self.expect(joined, JOINS);
+            self.verdicts.expect(joined, JOINS);
             let is_answer = frame.starts_with("43");
             let rest = frame.get(2..).unwrap_or_default();
             let digits = rest.find('[').and_then(|end| rest.get(..end));
             let id = digits.and_then(|digits| digits.parse::<u64>().ok());
             if rest.contains("ping") {
-                self.expect(id.is_some() && connection.probe.is_some(), ORDER);
+                self.verdicts
+                    .expect(id.is_some() && connection.probe.is_some(), ORDER);
                 connection.probed = id;
                 if let Some(probe) = &mut connection.probe {
                     probe.written = true;
@@ -187,37 +154,17 @@ impl Witness {
         self.connection = self.connection.map(|_| connection);
     }
 
-    fn written_packet(&mut self, id: Option<u64>, is_answer: bool) {
-        let expected = match self.queued.first() {
-            Some(Queued::Event(asked)) => {
-                let asked = *asked;
-                let waits = self.asked.iter_mut().find(|waits| waits.what == asked);
-                if let Some(waits) = waits {
-                    waits.id = id;
-                }
-                id.is_some() && !is_answer
-            }
-            Some(Queued::Volatile) => id.is_none() && !is_answer,
-            Some(Queued::Answer(key)) => id == Some(u64::from(*key)) && is_answer,
-            None => false,
-        };
-        self.expect(expected, ORDER);
-        if !self.queued.is_empty() {
-            self.queued.remove(0);
-        }
-    }
-
     /// The server said something; what the machine says of it.
     pub(super) fn says(&mut self, said: Said, now: u16, event: Option<&Event<'_>>) {
         let Some(connection) = self.connection else {
-            return self.expect(false, EVENTS);
+            return self.verdicts.expect(false, EVENTS);
         };
         let violation = |violation| (Ended::Transient(0), Cause::Violation(violation));
         let ended = match said {
             Said::Binary => violation(Violation::Binary),
             Said::Greeting if connection.greeted => violation(Violation::OutOfTurn),
             Said::Greeting => {
-                self.expect(event.is_none(), EVENTS);
+                self.verdicts.expect(event.is_none(), EVENTS);
                 return self.update(|c| {
                     (c.greeted, c.join_by, c.silent) = (true, now + JOIN, now + PATIENCE);
                 });
@@ -226,7 +173,7 @@ impl Witness {
             Said::Disconnect => (Ended::Transient(0), Cause::ServerDisconnected),
             Said::Beat => {
                 self.bytes(now);
-                self.expect(event.is_none(), EVENTS);
+                self.verdicts.expect(event.is_none(), EVENTS);
                 return self.update(|c| {
                     (c.silent, c.alive, c.pong) = (now + PATIENCE, now, true);
                 });
@@ -255,7 +202,7 @@ impl Witness {
                 self.end(ended, cause, now, event);
             }
             Said::Probed if let Some(probe) = probe => {
-                self.expect(event.is_none(), EVENTS);
+                self.verdicts.expect(event.is_none(), EVENTS);
                 self.update(|c| {
                     c.alive = c.alive.max(probe.asked);
                     (c.ask_by, c.probe) = (now + PROBE, None);
@@ -272,7 +219,8 @@ impl Witness {
     }
 
     fn ignores(&mut self, why: Ignored, event: Option<&Event<'_>>) {
-        self.expect(event == Some(&Event::Ignored(why)), EVENTS);
+        self.verdicts
+            .expect(event == Some(&Event::Ignored(why)), EVENTS);
     }
 
     fn consents(&mut self, now: u16, event: Option<&Event<'_>>) {
@@ -280,10 +228,10 @@ impl Witness {
             Some(Event::Connected { stale_until }) => Some(*stale_until),
             _ => None,
         };
-        self.expect(told.is_some(), EVENTS);
+        self.verdicts.expect(told.is_some(), EVENTS);
         let stale = self.stale.take().filter(|until| now < *until);
         if let Some(told) = told {
-            self.expect(told == stale.map(at), HOLDS);
+            self.verdicts.expect(told == stale.map(at), HOLDS);
         }
         self.worked_before = true;
         self.update(|c| {
@@ -292,100 +240,11 @@ impl Witness {
         });
     }
 
-    /// The first event of ours that was written is acknowledged, once.
-    pub(super) fn acked(&mut self, event: Option<&Event<'_>>) {
-        let waits = self.asked.iter().position(|waits| waits.id.is_some());
-        let waits = waits.map(|at| (at, self.asked.get(at).copied()));
-        match waits {
-            Some((at, Some(waits))) if waits.lost.is_none() => {
-                let told =
-                    matches!(event, Some(Event::Acked { asked, .. }) if *asked == waits.what);
-                self.expect(told, OUTCOMES);
-                self.asked.remove(at);
-                self.update(|c| c.traffic = true);
-            }
-            waits => {
-                let ignored = event == Some(&Event::Ignored(Ignored::UnknownAck));
-                self.expect(ignored, OUTCOMES);
-                let waits = waits.and_then(|(at, _)| self.asked.get_mut(at));
-                if let Some(waits) = waits {
-                    waits.id = None;
-                }
-            }
-        }
-    }
-
-    fn received(&mut self, acked: bool, now: u16, event: Option<&Event<'_>>) {
-        let fits = self.owed.len() < MOST_ACKS;
-        match event {
-            Some(Event::Received { owed: None, .. }) => self.expect(!acked, EVENTS),
-            Some(Event::Received {
-                owed: Some(owed), ..
-            }) => {
-                self.expect(acked && fits, OUTCOMES);
-                self.owed.push(Waits {
-                    what: *owed,
-                    id: Some(u64::from(self.keys)),
-                    deadline: now + ANSWER,
-                    lost: None,
-                });
-            }
-            _ => {
-                let flooded = event == Some(&Event::Ignored(Ignored::Flooded));
-                self.expect(acked && !fits && flooded, EVENTS);
-            }
-        }
-        self.keys += u8::from(acked);
-    }
-
-    /// An event of ours was taken.
-    pub(super) fn taken(&mut self, asked: Asked, now: u16) {
-        self.queued.push(Queued::Event(asked));
-        self.asked.push(Waits {
-            what: asked,
-            id: None,
-            deadline: now + ACK,
-            lost: None,
-        });
-    }
-
-    /// The caller hears of what is lost.
-    pub(super) fn hears_lost(&mut self, event: Option<&Event<'_>>) {
-        let expected = match event {
-            None => {
-                !(self.asked.iter().any(|w| w.lost.is_some())
-                    || self.owed.iter().any(|w| w.lost.is_some()))
-            }
-            Some(Event::AckLost { asked, why }) => take(&mut self.asked, *asked, *why),
-            Some(Event::OwedLost { owed, why }) => take(&mut self.owed, *owed, *why),
-            Some(_) => false,
-        };
-        self.expect(expected, OUTCOMES);
-    }
-
-    fn lose(&mut self, why: AckFailure, over: impl Fn(u16) -> bool) {
-        let lose = |lost: &mut Option<AckFailure>, deadline: u16| {
-            if lost.is_none() && over(deadline) {
-                *lost = Some(why);
-            }
-        };
-        for waits in &mut self.asked {
-            lose(&mut waits.lost, waits.deadline);
-        }
-        for waits in &mut self.owed {
-            lose(&mut waits.lost, waits.deadline);
-        }
-    }
-
-    fn expire(&mut self, now: u16) {
-        self.lose(AckFailure::TimedOut, |deadline| now >= deadline);
-    }
-
     /// The timer has fired, when it was due; what the machine says.
     pub(super) fn timed_out(&mut self, now: u16, event: Option<&Event<'_>>) {
         let Some(connection) = self.connection else {
             self.connection = Some(Connection::default());
-            return self.expect(event.is_none(), EVENTS);
+            return self.verdicts.expect(event.is_none(), EVENTS);
         };
         let cause = if !connection.greeted {
             Cause::DialTimedOut
@@ -396,7 +255,7 @@ impl Witness {
         } else if connection.probe.is_some_and(|probe| now >= probe.deadline) {
             Cause::NoAnswer
         } else {
-            self.expect(event.is_none(), CAUSES);
+            self.verdicts.expect(event.is_none(), CAUSES);
             if connection.probe.is_none() && now >= connection.ask_by {
                 self.asks(now);
             }
@@ -420,9 +279,9 @@ impl Witness {
 
     /// The timer has fired so late that the machine must have slept.
     pub(super) fn slept(&mut self, now: u16, event: Option<&Event<'_>>) {
-        self.restart();
+        self.retries.restart();
         if self.is_open() {
-            self.expect(event.is_none(), SLEPT);
+            self.verdicts.expect(event.is_none(), SLEPT);
             self.update(|c| c.silent = c.silent.max(now + PROBED));
             self.asks(now);
             return self.expire(now);
@@ -435,33 +294,22 @@ impl Witness {
             cause: Cause::Slept,
             said: None,
         };
-        self.expect(event == Some(&at_once), SLEPT);
+        self.verdicts.expect(event == Some(&at_once), SLEPT);
     }
 
     /// The caller forced a reconnect.
     pub(super) fn forced(&mut self, event: Option<&Event<'_>>) {
         self.hold(Cause::Forced);
         self.lost();
-        self.restart();
+        self.retries.restart();
         self.connection = None;
         self.expect_retry(0, FORCED, Cause::Forced, event);
     }
 
-    fn update(&mut self, change: impl FnOnce(&mut Connection)) {
+    pub(super) fn update(&mut self, change: impl FnOnce(&mut Connection)) {
         if let Some(connection) = &mut self.connection {
             change(connection);
         }
-    }
-
-    /// The budgets are whole again.
-    fn restart(&mut self) {
-        (self.transient, self.not_found, self.dials) = (0, 0, 0);
-        self.failing_since = None;
-    }
-
-    fn lost(&mut self) {
-        self.queued.clear();
-        self.lose(AckFailure::Disconnected, |_| true);
     }
 
     /// The server was told of the end of an open connection, or not.
@@ -485,19 +333,23 @@ impl Witness {
             (c.traffic || c.alive - since >= HEALTHY).then_some(())
         };
         if before.and_then(proved).is_some() {
-            self.restart();
+            self.retries.restart();
         }
+        let mut retry = |budget, asked| {
+            let retried = self.retries.fail(budget, asked, now);
+            retried.map_err(|why| CloseReason::GaveUp { why, cause })
+        };
         let expected = match ended {
             Ended::Final(reason) => Err(reason),
-            Ended::Transient(asked) => self.fail(Budget::Transient, asked, cause, now),
-            Ended::NotFound => self.fail(Budget::NotFound, 0, cause, now),
+            Ended::Transient(asked) => retry(Budget::Transient, asked),
+            Ended::NotFound => retry(Budget::NotFound, 0),
         };
         match expected {
             Ok((attempt, delay)) => self.expect_retry(attempt, delay, cause, event),
             Err(reason) => {
                 let told =
                     matches!(event, Some(Event::Closed { reason: told, .. }) if *told == reason);
-                self.expect(told, ENDS);
+                self.verdicts.expect(told, ENDS);
                 self.closed = Some(reason);
             }
         }
@@ -511,44 +363,12 @@ impl Witness {
             ..
         }) = event
         else {
-            return self.expect(false, ENDS);
+            return self.verdicts.expect(false, ENDS);
         };
-        self.expect(*attempt == retries, BUDGETS);
-        self.expect(*delay == span(wait), DELAYS);
-        self.expect(*cause == why, CAUSES);
+        self.verdicts.expect(*attempt == retries, BUDGETS);
+        self.verdicts.expect(*delay == span(wait), DELAYS);
+        self.verdicts.expect(*cause == why, CAUSES);
     }
-
-    fn fail(
-        &mut self,
-        budget: Budget,
-        asked: u16,
-        cause: Cause,
-        now: u16,
-    ) -> Result<(u32, u16), CloseReason> {
-        let since = *self.failing_since.get_or_insert(now);
-        let (spent, most, delays): (_, _, &[u16]) = match budget {
-            Budget::Transient => (&mut self.transient, self.most_transient, &TRANSIENT_DELAYS),
-            Budget::NotFound => (&mut self.not_found, self.most_not_found, &NOT_FOUND_DELAYS),
-        };
-        let gave_up = |why| CloseReason::GaveUp { why, cause };
-        if *spent >= most {
-            return Err(gave_up(GaveUp::Retries));
-        }
-        if now.saturating_sub(since) >= GIVE_UP {
-            return Err(gave_up(GaveUp::Time));
-        }
-        let delay = delays.get(usize::from(*spent)).copied().unwrap_or(0);
-        *spent += 1;
-        self.failing_since = Some(since + asked);
-        let attempt = u32::from(self.transient) + u32::from(self.not_found);
-        Ok((attempt, delay + asked))
-    }
-}
-
-fn take<T: PartialEq>(waiting: &mut Vec<Waits<T>>, what: T, why: AckFailure) -> bool {
-    let is = |waits: &Waits<T>| waits.what == what && waits.lost == Some(why);
-    let at = waiting.iter().position(is);
-    at.map(|at| waiting.remove(at)).is_some()
 }
 
 /// A refusal of which it is known that it does not pass, or not.

@@ -12,6 +12,7 @@ use hallway_core::relay::limits::Limits;
 use hallway_core::relay::outbox::{BatchId, Outbox};
 use stateright::{Model, Property};
 
+use super::verdicts::judged;
 use super::{at, millis, span};
 use crate::check::Size;
 use crate::search::{Goal, Promise, Proof};
@@ -367,14 +368,9 @@ impl Model for OutboxModel {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        macro_rules! judged {
-            ($($name:ident)*) => {
-                vec![$(Property::always($name, |_, s: &State| {
-                    !s.witness.misjudged.contains(&$name)
-                })),*]
-            };
-        }
-        let mut properties = judged!(OUTCOMES FORGOTTEN BATCHES ROOM LATE STOPS DELAYS EARLY);
+        let mut properties = judged!(s => s.witness.verdicts;
+            OUTCOMES FORGOTTEN BATCHES ROOM LATE STOPS DELAYS EARLY
+        );
         properties.extend([
             Property::always(ORDER, |_, s: &State| s.store.is_in_order()),
             Property::always(ONCE, |_, s: &State| s.store.is_once_each()),

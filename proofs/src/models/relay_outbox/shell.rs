@@ -28,7 +28,7 @@ impl OutboxModel {
         let fits = messages < MOST_MESSAGES && all + bytes < MOST_BYTES;
         let pushed = state.outbox.push(&id.to_string(), content);
         let expected = if fits { Ok(()) } else { Err(PushError::Full) };
-        state.witness.expect(pushed == expected, ROOM);
+        state.witness.verdicts.expect(pushed == expected, ROOM);
         if pushed.is_ok() {
             let told = Told::Nothing;
             state.witness.accepted.push(Accepted { id, bytes, told });
@@ -50,9 +50,9 @@ impl OutboxModel {
         let oldest: Vec<u8> = state.witness.waiting().map(|message| message.id).collect();
         let fits = ids.len() <= MOST_BATCH && bytes <= MOST_BATCH_BYTES;
         let first = !ids.is_empty() && oldest.starts_with(&ids);
-        state.witness.expect(fits && first, BATCHES);
+        state.witness.verdicts.expect(fits && first, BATCHES);
         let is_due = state.now >= state.witness.not_before;
-        state.witness.expect(is_due, DELAYS);
+        state.witness.verdicts.expect(is_due, DELAYS);
         let fresh = if self.has(Flaw::FreshIds) {
             10 * posts
         } else {
@@ -117,7 +117,7 @@ impl OutboxModel {
                 let heard = state.outbox.handle_stored(batch, raw, at(state.now));
                 if !is_late {
                     let valid = heard.is_ok() == (answer != Answer::Nonsense);
-                    state.witness.expect(valid, OUTCOMES);
+                    state.witness.verdicts.expect(valid, OUTCOMES);
                 }
                 heard.unwrap_or_default()
             }
@@ -130,7 +130,7 @@ impl OutboxModel {
         };
         if is_late {
             let unchanged = before == state.outbox && outcomes.is_empty();
-            state.witness.expect(unchanged, LATE);
+            state.witness.verdicts.expect(unchanged, LATE);
         }
         for outcome in &outcomes {
             state.witness.hear(outcome, &state.store, MOST_BODY);
@@ -191,7 +191,10 @@ impl OutboxModel {
             outcomes.extend(state.outbox.handle_seen(&id.to_string(), 1));
         }
         if !is_late {
-            state.witness.expect(state.outbox.stopped() == stop, STOPS);
+            state
+                .witness
+                .verdicts
+                .expect(state.outbox.stopped() == stop, STOPS);
             if refusal == Refusal::Busy {
                 state.witness.not_before = state.now + RETRY_AFTER;
             }
@@ -221,7 +224,7 @@ impl OutboxModel {
         let due = self.deadline(state)?;
         let mut early = state.outbox.clone();
         early.handle_timeout(at(due - u16::from(!self.has(Flaw::FiresEarly))));
-        state.witness.expect(early == state.outbox, EARLY);
+        state.witness.verdicts.expect(early == state.outbox, EARLY);
         state.now = due;
         Some(())
     }

@@ -3,6 +3,7 @@
 use hallway_core::relay::outbox::Outcome;
 
 use super::{FORGOTTEN, OUTCOMES};
+use crate::models::verdicts::Verdicts;
 
 /// What the caller was told of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,17 +82,10 @@ pub(super) struct Witness {
     /// How many posts were begun.
     pub(super) posts: u8,
     /// What the machine did that it must not do.
-    pub(super) misjudged: Vec<&'static str>,
+    pub(super) verdicts: Verdicts,
 }
 
 impl Witness {
-    /// Notes that `what` holds, or not.
-    pub(super) fn expect(&mut self, holds: bool, what: &'static str) {
-        if !holds && !self.misjudged.contains(&what) {
-            self.misjudged.push(what);
-        }
-    }
-
     /// Those without an outcome.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Accepted> {
         let accepted = self.accepted.iter();
@@ -103,13 +97,13 @@ impl Witness {
         let (local_id, told) = match outcome {
             Outcome::Stored { local_id, seq } => (local_id, Some(*seq)),
             Outcome::TooLarge { local_id } => (local_id, None),
-            _ => return self.expect(false, OUTCOMES),
+            _ => return self.verdicts.expect(false, OUTCOMES),
         };
         let id = local_id.parse::<u8>().unwrap_or_default();
         let number = store.number(id).map(u64::from);
         let message = self.accepted.iter_mut().find(|message| message.id == id);
         let Some(message) = message else {
-            return self.expect(false, OUTCOMES);
+            return self.verdicts.expect(false, OUTCOMES);
         };
         let first = message.told == Told::Nothing;
         let is_true = match told {
@@ -121,13 +115,13 @@ impl Witness {
         } else {
             Told::TooLarge
         };
-        self.expect(first && is_true, OUTCOMES);
+        self.verdicts.expect(first && is_true, OUTCOMES);
     }
 
     /// The machine still holds a message if, and only if, it has no outcome.
     pub(super) fn compare(&mut self, holds: impl Fn(u8) -> bool, len: usize) {
         let held = self.waiting().filter(|message| holds(message.id)).count();
         let all = self.waiting().count();
-        self.expect(held == all && len == all, FORGOTTEN);
+        self.verdicts.expect(held == all && len == all, FORGOTTEN);
     }
 }

@@ -14,6 +14,7 @@ use hallway_core::relay::raw::Raw;
 use hallway_core::relay::versioned::{Attempt, UpdateId, Value, Versioned};
 use stateright::{Model, Property};
 
+use super::verdicts::{Verdicts, judged};
 use super::{at, millis, span};
 use crate::check::Size;
 use crate::search::{Goal, Promise, Proof};
@@ -129,7 +130,7 @@ pub struct State {
     requested: u8,
     ended: bool,
     purse: Purse,
-    misjudged: Vec<&'static str>,
+    verdicts: Verdicts,
 }
 
 impl fmt::Debug for State {
@@ -142,7 +143,7 @@ impl fmt::Debug for State {
             .field("up", &self.up)
             .field("down", &self.down)
             .field("waiting", &self.waiting)
-            .field("misjudged", &self.misjudged)
+            .field("verdicts", &self.verdicts)
             .finish_non_exhaustive()
     }
 }
@@ -277,13 +278,6 @@ impl VersionedModel {
 }
 
 impl State {
-    /// Notes that `what` holds, or not.
-    fn expect(&mut self, holds: bool, what: &'static str) {
-        if !holds && !self.misjudged.contains(&what) {
-            self.misjudged.push(what);
-        }
-    }
-
     fn version(&self) -> u8 {
         u8::try_from(self.history.len() - 1).expect("few versions are written")
     }
@@ -335,25 +329,34 @@ impl Model for VersionedModel {
             requested: 0,
             ended: false,
             purse: self.purse,
-            misjudged: Vec::new(),
+            verdicts: Verdicts::default(),
         }]
     }
 
     fn actions(&self, state: &State, steps: &mut Vec<Step>) {
-        steps.extend([Step::Request, Step::Attempt, Step::Deliver, Step::Poll]);
-        steps.extend([Step::Serve, Step::Refuse, Step::Ignore, Step::Race]);
-        steps.extend([Step::Other(true), Step::Other(false)]);
-        steps.push(if state.connected {
-            Step::Break
-        } else {
-            Step::Connect
-        });
-        if state.purse.ends > 0 {
-            steps.push(Step::Gone);
+        let purse = &state.purse;
+        let told = state.machine.clone().poll_outcome().is_some();
+        steps.extend((purse.updates > 0).then_some(Step::Request));
+        steps.push(Step::Attempt);
+        steps.extend((!state.down.is_empty()).then_some(Step::Deliver));
+        steps.extend(told.then_some(Step::Poll));
+        if state.up.is_some() {
+            steps.push(Step::Serve);
+            steps.extend((purse.errors > 0).then_some(Step::Refuse));
+            steps.extend((purse.silences > 0).then_some(Step::Ignore));
+            steps.extend((purse.races > 0).then_some(Step::Race));
         }
+        steps.extend((purse.others > 0).then_some(Step::Other(true)));
+        steps.extend((purse.unreadable > 0).then_some(Step::Other(false)));
+        if !state.connected {
+            steps.push(Step::Connect);
+        } else if purse.breaks > 0 {
+            steps.push(Step::Break);
+        }
+        steps.extend((purse.ends > 0).then_some(Step::Gone));
         if let Some(due) = self.deadline(state) {
             // Outcomes are taken before time passes.
-            if state.now < due && state.machine.clone().poll_outcome().is_none() {
+            if state.now < due && !told {
                 steps.push(if state.is_served() {
                     Step::Slow
                 } else {
@@ -419,14 +422,7 @@ impl Model for VersionedModel {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        macro_rules! judged {
-            ($($name:ident)*) => {
-                vec![$(Property::always($name, |_, s: &State| {
-                    !s.misjudged.contains(&$name)
-                })),*]
-            };
-        }
-        let mut properties = judged!(ONE LOST BLIND OUTCOMES ROOM EARLY GONE);
+        let mut properties = judged!(s => s.verdicts; ONE LOST BLIND OUTCOMES ROOM EARLY GONE);
         properties.extend([
             Property::always(KNOWN, |m: &Self, s: &State| m.knows(s)),
             Property::always(DEADLINE, |m: &Self, s: &State| {

@@ -19,7 +19,9 @@ impl VersionedModel {
         } else {
             Ok(())
         };
-        state.expect(requested.map(|_| ()) == expected, ROOM);
+        state
+            .verdicts
+            .expect(requested.map(|_| ()) == expected, ROOM);
         if let Ok(id) = requested {
             let (member, since) = (state.requested, state.now);
             state.waiting.push(Waiting { id, member, since });
@@ -37,13 +39,13 @@ impl VersionedModel {
         let Some(attempt) = state.machine.next_attempt(at(state.now)) else {
             return (before != state.machine).then_some(());
         };
-        state.expect(!state.ended, GONE);
+        state.verdicts.expect(!state.ended, GONE);
         let mut waiting = state.waiting.iter();
         let Waiting { member, since, .. } =
             *waiting.find(|waiting| waiting.id == attempt.update)?;
         let until = (state.now + ACK).min(since + UPDATE);
         let other = state.asking.replace((attempt, until));
-        state.expect(other.is_none(), ONE);
+        state.verdicts.expect(other.is_none(), ONE);
         let known = match state.machine.value() {
             Value::Document(document) if !self.has(Flaw::MergesOnNothing) => (0..8)
                 .filter(|member| document.get(&format!("m{member}")).is_some())
@@ -67,8 +69,8 @@ impl VersionedModel {
         let said = match step {
             Step::Serve if attempt.expected_version == u64::from(version) => {
                 let before = state.held();
-                state.expect(before.readable, BLIND);
-                state.expect(
+                state.verdicts.expect(before.readable, BLIND);
+                state.verdicts.expect(
                     !before.readable || members & before.members == before.members,
                     LOST,
                 );
@@ -138,7 +140,7 @@ impl VersionedModel {
         for _ in 0..times {
             let first = (!state.waiting.is_empty()).then(|| state.waiting.remove(0));
             let Some(waiting) = first.filter(|waiting| waiting.id == id) else {
-                state.expect(false, OUTCOMES);
+                state.verdicts.expect(false, OUTCOMES);
                 continue;
             };
             if state
@@ -150,10 +152,10 @@ impl VersionedModel {
             if let Outcome::Applied(version) = outcome {
                 let held = u8::try_from(version).ok().and_then(|at| state.at(at));
                 let there = held.is_some_and(|held| held.members >> waiting.member & 1 == 1);
-                state.expect(there, OUTCOMES);
+                state.verdicts.expect(there, OUTCOMES);
             }
             let gone = outcome == Outcome::SessionGone;
-            state.expect(!gone || state.ended, OUTCOMES);
+            state.verdicts.expect(!gone || state.ended, OUTCOMES);
         }
         Some(())
     }
@@ -163,7 +165,7 @@ impl VersionedModel {
         let mut early = state.machine.clone();
         let by = u16::from(!self.has(Flaw::FiresEarly)) + u16::from(self.has(Flaw::SlowDeadline));
         early.handle_timeout(at(due - by));
-        state.expect(early == state.machine, EARLY);
+        state.verdicts.expect(early == state.machine, EARLY);
         state.now = due;
         Some(())
     }

@@ -5,49 +5,31 @@
 //! bound the model; what would make them whole again (traffic, sleep, the caller) is bounded by
 //! a purse.
 
+mod checks;
+mod shell;
 mod witness;
 
 use std::fmt;
 
-use hallway_core::backoff::{Growth, Policy, Schedule, Spread};
-use hallway_core::session::control::Request;
-use hallway_core::session::event::{
-    Action, Cancelled, Cause, CloseReason, DialFailure, Epoch, Event,
-};
+use hallway_core::backoff::Policy;
+use hallway_core::session::event::{Action, Epoch};
 use hallway_core::session::limits::Limits;
-use hallway_core::session::subscription::{Answer, Subscription};
+use hallway_core::session::subscription::Subscription;
 use stateright::{Model, Property};
 
+use super::retries::{Budgets, RETRY_AFTER};
+use super::transports::{Transport, Transports};
 use super::{at, millis, span};
 use crate::check::Size;
-use crate::search::{Goal, Promise, Proof};
 pub use witness::Ended;
-use witness::{Witness, hopeless};
+use witness::Witness;
 
 const DIAL: u16 = 2;
 const TOKEN: u16 = 2;
 const PING: u16 = 2;
 const PROBE: u16 = 1;
 const SLEEP: u16 = 3;
-const FORCED: u16 = 1;
 const HEALTHY: u16 = 3;
-const GIVE_UP: u16 = 9;
-const RETRY_AFTER: u16 = 2;
-const TRANSIENT_DELAYS: [u16; 3] = [1, 2, 2];
-const NOT_FOUND_DELAYS: [u16; 2] = [1, 2];
-
-const BUDGETS: &str =
-    "budgets are given back by proof of health, by a sleep or by the caller alone";
-const DELAYS: &str = "delays are those of the policy and of Retry-After";
-const ENDS: &str = "only the user, the token, a spent budget or a hopeless first dial ends it";
-const EVENTS: &str = "the caller hears what happened";
-const SLEPT: &str = "a sleep makes the budgets whole and probes or dials at once";
-const DIALS: &str = "dials without a proof of health are bounded";
-const STALE: &str = "late events of a replaced transport change nothing";
-const ONE: &str = "one transport lives at most, and none after the end";
-const DEADLINE: &str = "no state without a deadline but before the connect and after the end";
-const ORDER: &str = "what was accepted is sent in order, again after a break, and never twice";
-const REQUESTS: &str = "requests of a lost connection are dropped and the caller is told";
 
 /// A deliberate bug, for the tests that show that each property can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,13 +58,6 @@ pub enum Flaw {
     HidesDialDeadline,
 }
 
-/// The transport that the shell holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Transport {
-    epoch: Epoch,
-    open: bool,
-}
-
 /// How often the world and the caller may do what makes the model larger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Purse {
@@ -100,9 +75,7 @@ struct Purse {
 pub struct State {
     machine: Subscription,
     now: u16,
-    transport: Option<Transport>,
-    /// The transport before: its events may still come.
-    replaced: Option<Epoch>,
+    transports: Transports,
     asked_for_token: Option<Epoch>,
     /// The dial whose token was refused, while the word about another one is due.
     refused: Option<Epoch>,
@@ -112,8 +85,6 @@ pub struct State {
     asleep: bool,
     purse: Purse,
     witness: Witness,
-    two_lived: bool,
-    stale_counted: bool,
 }
 
 impl fmt::Debug for State {
@@ -121,7 +92,7 @@ impl fmt::Debug for State {
         f.debug_struct("State")
             .field("now", &self.now)
             .field("due", &self.machine.poll_timeout().map(millis))
-            .field("transport", &self.transport)
+            .field("transports", &self.transports)
             .field("closed", &self.machine.close_reason())
             .field("purse", &self.purse)
             .field("witness", &self.witness)
@@ -217,31 +188,21 @@ impl SubscriptionModel {
         Self::new(1, 0, purse)
     }
 
-    fn new(most_transient: u8, most_not_found: u8, purse: Purse) -> Self {
+    fn new(transient: u8, not_found: u8, purse: Purse) -> Self {
+        let budgets = Budgets {
+            transient,
+            not_found,
+        };
         let limits = Limits::builder()
             .dial_timeout(span(DIAL))
             .token_timeout(span(TOKEN))
             .ping_interval(span(PING))
             .probe_timeout(span(PROBE))
             .sleep_lateness(span(SLEEP));
-        let schedule = |max_retries: u8, growth| Schedule {
-            max_retries: u32::from(max_retries),
-            first_delay: span(1),
-            max_delay: span(2),
-            growth,
-            spread: Spread::None,
-        };
-        let policy = Policy::builder()
-            .transient(schedule(most_transient, Growth::Double))
-            .not_found(schedule(most_not_found, Growth::Linear))
-            .forced_delay(span(FORCED))
-            .healthy_after(span(HEALTHY))
-            .settled_after(span(0))
-            .give_up_after(span(GIVE_UP));
         Self {
             limits: limits.build().expect("the limits are within their ranges"),
-            policy: policy.build().expect("the policy is within its ranges"),
-            witness: Witness::new(most_transient, most_not_found),
+            policy: budgets.policy(HEALTHY),
+            witness: Witness::new(budgets),
             purse,
             flaw: None,
         }
@@ -260,341 +221,16 @@ impl SubscriptionModel {
 
     /// When the shell is to come back.
     fn deadline(&self, state: &State) -> Option<u16> {
-        let dials = state.transport.is_some_and(|transport| !transport.open);
+        let dials = state.transports.dialled().is_some();
         let due = state.machine.poll_timeout().map(millis);
         due.filter(|_| !(dials && self.has(Flaw::HidesDialDeadline)))
-    }
-
-    fn act(&self, state: &mut State) {
-        let live = state.transport.map(|transport| transport.epoch);
-        match state.machine.poll_action() {
-            Some(Action::Hangup(epoch))
-                if live == Some(epoch) && !self.has(Flaw::ForgetsHangup) =>
-            {
-                state.leave();
-            }
-            Some(Action::Hangup(_)) | None => {}
-            Some(Action::Dial(epoch)) => {
-                state.two_lived |= live.is_some() || state.witness.closed.is_some();
-                state.witness.dials += 1;
-                state.pinged = None;
-                state.transport = Some(Transport { epoch, open: false });
-            }
-            Some(Action::Ping(epoch)) => {
-                state.witness.expect(live == Some(epoch), EVENTS);
-                state.pinged = Some(state.now);
-            }
-            Some(Action::AskToken(epoch)) => state.asked_for_token = Some(epoch),
-        }
-    }
-
-    fn timeout(&self, state: &mut State) -> Option<()> {
-        let due = millis(state.machine.poll_timeout()?);
-        if state.now < due {
-            return None;
-        }
-        let was_open = state.machine.open_epoch().is_some();
-        let refused = state.refused;
-        let now = if self.has(Flaw::HidesSleep) && state.asleep {
-            due
-        } else {
-            state.now
-        };
-        let event = state.machine.handle_timeout(at(now));
-        if state.now - due >= SLEEP {
-            let live = was_open || refused.is_some();
-            state.witness.slept(event.as_ref(), live);
-            if was_open {
-                let mut probe = state.machine.clone();
-                let probes = matches!(probe.poll_action(), Some(Action::Ping(_)));
-                state.witness.expect(probes, SLEPT);
-            }
-        } else if let Some(Event::Reconnecting { cause, .. }) = event {
-            state
-                .witness
-                .end(Ended::Transient(0), cause, state.now, event.as_ref());
-        } else if let Some(Event::Closed { reason }) = event {
-            match reason {
-                CloseReason::GaveUp { cause, .. } => {
-                    state
-                        .witness
-                        .end(Ended::Transient(0), cause, state.now, event.as_ref());
-                }
-                _ => {
-                    let expected = refused.is_some() && reason == CloseReason::Unauthorized;
-                    state.witness.expect(expected, ENDS);
-                    state.witness.close(reason);
-                    state.refused = None;
-                }
-            }
-        }
-        state.asleep = false;
-        Some(())
-    }
-
-    fn write(&self, state: &mut State, heard: bool) -> Option<()> {
-        let epoch = state.transport.filter(|transport| transport.open)?.epoch;
-        let frame = state.machine.poll_transmit(epoch)?.to_owned();
-        let first = state.witness.accepted.first().copied();
-        let expected = first.is_some_and(|id| frame.contains(&format!("\"{id}\"")));
-        state.witness.expect(expected, ORDER);
-        if heard {
-            state.machine.handle_transmitted(epoch);
-            if !state.witness.accepted.is_empty() {
-                state.witness.accepted.remove(0);
-            }
-        } else {
-            if self.has(Flaw::LosesFrames) {
-                state.machine.handle_transmitted(epoch);
-            }
-            let event = state.machine.handle_closed(epoch, None, at(state.now));
-            state.leave();
-            let cause = Cause::ConnectionClosed(None);
-            state
-                .witness
-                .end(Ended::Transient(0), cause, state.now, event.as_ref());
-        }
-        Some(())
-    }
-
-    fn dial_failed(&self, state: &mut State, ended: Ended) -> Option<()> {
-        let transport = state.transport.filter(|transport| !transport.open)?;
-        let failure = match ended {
-            Ended::Transient(0) => DialFailure::Unreachable,
-            Ended::Transient(asked) => DialFailure::Status {
-                status: 503,
-                retry_after: (!self.has(Flaw::IgnoresRetryAfter)).then(|| span(asked)),
-            },
-            Ended::NotFound => status(404),
-            Ended::Unauthorized => status(401),
-            Ended::Hopeless => hopeless(),
-        };
-        let now = at(state.now);
-        let event = if self.has(Flaw::FirstFailureEnds) {
-            state.machine.close()
-        } else {
-            state
-                .machine
-                .handle_dial_failed(transport.epoch, failure, now)
-        };
-        state.leave();
-        if ended == Ended::Unauthorized {
-            state.witness.expect(event.is_none(), ENDS);
-            state.refused = Some(transport.epoch);
-        } else {
-            let cause = match failure {
-                DialFailure::Status { status: 503, .. } => Cause::DialFailed(DialFailure::Status {
-                    status: 503,
-                    retry_after: Some(span(RETRY_AFTER)),
-                }),
-                _ => Cause::DialFailed(failure),
-            };
-            state.witness.end(ended, cause, state.now, event.as_ref());
-        }
-        Some(())
-    }
-
-    fn late(&self, state: &mut State) -> Option<()> {
-        let old = if state.is_let_go() || self.has(Flaw::IgnoresEpochs) {
-            state.transport?.epoch
-        } else {
-            state.replaced.take()?
-        };
-        let before = state.machine.clone();
-        let now = at(state.now);
-        let mut heard = state.machine.handle_opened(old, now).is_some();
-        heard |= state.machine.handle_message(old, MESSAGE).is_some();
-        state.machine.handle_pong(old);
-        state.machine.handle_transmitted(old);
-        let (closed, failed) = (Some(4_003), DialFailure::Untrusted);
-        heard |= state.machine.handle_message_too_long(old, now).is_some();
-        heard |= state.machine.handle_closed(old, closed, now).is_some();
-        heard |= state.machine.handle_dial_failed(old, failed, now).is_some();
-        if state.refused != Some(old) {
-            heard |= state.machine.handle_token(old, false, now).is_some();
-        }
-        state.stale_counted |= heard || state.machine != before;
-        Some(())
-    }
-
-    fn opened(&self, state: &mut State) -> Option<()> {
-        let transport = state
-            .transport
-            .as_mut()
-            .filter(|transport| !transport.open)?;
-        transport.open = true;
-        let epoch = transport.epoch;
-        let event = state.machine.handle_opened(epoch, at(state.now));
-        let event = event.filter(|_| !self.has(Flaw::HidesConnected));
-        state.witness.open(state.now, event.as_ref());
-        if self.has(Flaw::ProvesByOpening) {
-            state.machine.handle_message(epoch, MESSAGE);
-        }
-        Some(())
-    }
-
-    fn closed(state: &mut State, code: u16) -> Option<()> {
-        let transport = state.transport.filter(|transport| transport.open)?;
-        if state.witness.proves_at(state.now) {
-            state.purse.pongs = state.purse.pongs.checked_sub(1)?;
-        }
-        state.witness.heard(state.now);
-        let event = state
-            .machine
-            .handle_closed(transport.epoch, Some(code), at(state.now));
-        state.leave();
-        let ended = match code {
-            4_001 => Ended::NotFound,
-            4_003 => Ended::Unauthorized,
-            _ => Ended::Transient(0),
-        };
-        let cause = Cause::ConnectionClosed(Some(code));
-        state.witness.end(ended, cause, state.now, event.as_ref());
-        Some(())
-    }
-
-    fn token(state: &mut State, another: bool) -> Option<()> {
-        let epoch = state.asked_for_token.take()?;
-        if another {
-            state.purse.tokens = state.purse.tokens.checked_sub(1)?;
-        }
-        let waited = state.refused == Some(epoch);
-        let event = state.machine.handle_token(epoch, another, at(state.now));
-        if waited {
-            state.refused = None;
-        }
-        if !waited {
-            state.witness.expect(event.is_none(), STALE);
-        } else if another {
-            let cause = Cause::DialFailed(status(401));
-            state
-                .witness
-                .end(Ended::Transient(0), cause, state.now, event.as_ref());
-        } else {
-            let reason = CloseReason::Unauthorized;
-            state
-                .witness
-                .expect(event == Some(Event::Closed { reason }), ENDS);
-            state.witness.close(reason);
-        }
-        Some(())
-    }
-
-    fn message(state: &mut State, sound: bool) -> Option<()> {
-        let transport = state.transport.filter(|transport| transport.open)?;
-        let event = if sound {
-            state.purse.traffic = state.purse.traffic.checked_sub(1)?;
-            state.machine.handle_message(transport.epoch, MESSAGE)
-        } else {
-            state.purse.pongs = state.purse.pongs.checked_sub(1)?;
-            state.machine.handle_message(transport.epoch, "?")
-        };
-        state.hear();
-        if sound {
-            state.witness.traffic();
-        }
-        let expected = matches!(event, Some(Event::MessageReceived)) == sound;
-        state.witness.expect(expected, EVENTS);
-        Some(())
-    }
-
-    fn asks(state: &mut State, takes_back: bool) -> Option<()> {
-        let transport = state.transport.filter(|transport| transport.open)?;
-        let id = if takes_back {
-            *state.witness.waiting.first()?
-        } else {
-            state.purse.requests = state.purse.requests.checked_sub(1)?;
-            10 + state.purse.requests
-        };
-        let text = if takes_back {
-            format!(r#"{{"type":"control_cancel_request","request_id":"{id}"}}"#)
-        } else {
-            format!(
-                r#"{{"type":"control_request","request_id":"{id}","request":{{"subtype":"can_use_tool","tool_name":"","input":{{}},"tool_use_id":""}}}}"#
-            )
-        };
-        let event = state.machine.handle_message(transport.epoch, &text);
-        state.hear();
-        state.witness.traffic();
-        if takes_back {
-            state.witness.waiting.remove(0);
-            let told = matches!(
-                event,
-                Some(Event::RequestCancelled {
-                    cancelled: Cancelled::ByServer,
-                    ..
-                })
-            );
-            state.witness.expect(told, REQUESTS);
-        } else {
-            state.witness.waiting.push(id);
-            let told = matches!(event, Some(Event::RequestArrived { .. }));
-            state.witness.expect(told, REQUESTS);
-        }
-        Some(())
-    }
-
-    fn answer(state: &mut State) -> Option<()> {
-        if state.witness.waiting.is_empty() {
-            return None;
-        }
-        let id = state.witness.waiting.remove(0);
-        let deny = Answer::Deny { message: "" };
-        let answered = state.machine.answer(&id.to_string(), deny);
-        state.witness.expect(answered.is_ok(), REQUESTS);
-        let again = state.machine.answer(&id.to_string(), deny);
-        state.witness.expect(again.is_err(), REQUESTS);
-        state.witness.accepted.push(id);
-        Some(())
-    }
-
-    fn send(state: &mut State) -> Option<()> {
-        if state.witness.closed.is_some() {
-            return None;
-        }
-        state.purse.sends = state.purse.sends.checked_sub(1)?;
-        let id = state.purse.sends;
-        let sent = state.machine.request(&id.to_string(), &Request::Interrupt);
-        state.witness.expect(sent.is_ok(), ORDER);
-        state.witness.accepted.push(id);
-        Some(())
-    }
-
-    fn poll_event(&self, state: &mut State) -> Option<()> {
-        let event = state.machine.poll_event();
-        let event = event.filter(|_| !self.has(Flaw::HidesDropped));
-        let Some(event) = event else {
-            state
-                .witness
-                .expect(state.witness.dropped.is_empty(), REQUESTS);
-            return Some(());
-        };
-        let told = matches!(
-            &event,
-            Event::RequestCancelled { request_id, cancelled: Cancelled::Reconnected }
-                if state.witness.dropped.first().is_some_and(|id| id.to_string() == **request_id)
-        );
-        state.witness.expect(told, REQUESTS);
-        if !state.witness.dropped.is_empty() {
-            state.witness.dropped.remove(0);
-        }
-        Some(())
-    }
-}
-
-const MESSAGE: &str = r#"{"type":"x"}"#;
-
-const fn status(status: u16) -> DialFailure {
-    DialFailure::Status {
-        status,
-        retry_after: None,
     }
 }
 
 impl State {
     /// The transport is gone; its events may still come.
     fn leave(&mut self) {
-        self.replaced = self.transport.take().map(|transport| transport.epoch);
+        self.transports.leave();
         self.pinged = None;
     }
 
@@ -607,11 +243,9 @@ impl State {
 
     /// The machine has let go of the transport and the shell has not heard of it: what the
     /// transport says counts no more.
-    fn is_let_go(&self) -> bool {
-        let hangup = self
-            .transport
-            .map(|transport| Action::Hangup(transport.epoch));
-        hangup.is_some() && self.machine.clone().poll_action() == hangup
+    fn is_let_go(&self, next: Option<Action>) -> bool {
+        let hangup = self.transports.epoch().map(Action::Hangup);
+        hangup.is_some() && next == hangup
     }
 
     fn is_connected(&self) -> bool {
@@ -629,24 +263,24 @@ impl Model for SubscriptionModel {
         vec![State {
             machine,
             now: 0,
-            transport: None,
-            replaced: None,
+            transports: Transports::default(),
             asked_for_token: None,
             refused: None,
             pinged: None,
             asleep: false,
             purse: self.purse,
             witness: self.witness.clone(),
-            two_lived: false,
-            stale_counted: false,
         }]
     }
 
     fn actions(&self, state: &State, steps: &mut Vec<Step>) {
-        steps.push(Step::Act);
+        let action = state.machine.clone().poll_action();
+        if action.is_some() {
+            steps.push(Step::Act);
+        }
         if let Some(due) = self.deadline(state) {
             // The shell does what it is told at once, by its clock.
-            if state.now < due && state.machine.clone().poll_action().is_none() {
+            if state.now < due && action.is_none() {
                 steps.push(Step::Pass);
             }
             if state.now >= due && !self.has(Flaw::ForgetsTimeouts) {
@@ -659,7 +293,9 @@ impl Model for SubscriptionModel {
         if state.asleep {
             return;
         }
-        match state.transport.filter(|_| !state.is_let_go()) {
+        let (purse, live) = (&state.purse, state.transports.live);
+        let is_let_go = state.is_let_go(action);
+        match live.filter(|_| !is_let_go) {
             Some(Transport { open: false, .. }) => {
                 steps.push(Step::Opened);
                 let ended = [
@@ -671,29 +307,36 @@ impl Model for SubscriptionModel {
                 ];
                 steps.extend(ended.map(Step::DialFailed));
             }
-            Some(Transport { open: true, .. }) => {
+            Some(Transport { open: true, epoch }) => {
                 steps.extend([1_002, 4_001, 4_003].map(Step::Closed));
-                steps.extend([true, false].map(Step::Write));
-                steps.extend([true, false].map(Step::Message));
-                steps.extend([true, false].map(Step::Asks));
-                if state.pinged.is_some() && state.purse.pongs > 0 {
+                if state.machine.poll_transmit(epoch).is_some() {
+                    steps.extend([true, false].map(Step::Write));
+                }
+                steps.extend((purse.traffic > 0).then_some(Step::Message(true)));
+                steps.extend((purse.pongs > 0).then_some(Step::Message(false)));
+                steps.extend((!state.witness.waiting.is_empty()).then_some(Step::Asks(true)));
+                steps.extend((purse.requests > 0).then_some(Step::Asks(false)));
+                if state.pinged.is_some() && purse.pongs > 0 {
                     steps.push(Step::Pong);
                 }
             }
             None => {}
         }
         if state.asked_for_token.is_some() {
-            steps.extend([true, false].map(Step::Token));
+            steps.extend((purse.tokens > 0).then_some(Step::Token(true)));
+            steps.push(Step::Token(false));
         }
-        steps.extend([
-            Step::Late,
-            Step::PollEvent,
-            Step::Answer,
-            Step::Send,
-            Step::Close,
-        ]);
-        if state.purse.forced > 0 {
-            steps.push(Step::Force);
+        if is_let_go || state.transports.replaced.is_some() || self.has(Flaw::IgnoresEpochs) {
+            steps.push(Step::Late);
+        }
+        if self.purse.requests > 0 {
+            steps.push(Step::PollEvent);
+        }
+        steps.extend((!state.witness.waiting.is_empty()).then_some(Step::Answer));
+        steps.extend((purse.sends > 0).then_some(Step::Send));
+        if state.machine.close_reason().is_none() {
+            steps.push(Step::Close);
+            steps.extend((purse.forced > 0).then_some(Step::Force));
         }
     }
 
@@ -712,7 +355,7 @@ impl Model for SubscriptionModel {
             Step::Pong => {
                 state.purse.pongs -= 1;
                 state.hear();
-                state.machine.handle_pong(state.transport?.epoch);
+                state.machine.handle_pong(state.transports.epoch()?);
             }
             Step::Message(sound) => Self::message(&mut state, sound)?,
             Step::Asks(takes_back) => Self::asks(&mut state, takes_back)?,
@@ -724,92 +367,13 @@ impl Model for SubscriptionModel {
             }
             Step::Send => Self::send(&mut state)?,
             Step::Answer => Self::answer(&mut state)?,
-            Step::Force => {
-                state.purse.forced -= 1;
-                let event = state.machine.reconnect(at(state.now))?;
-                state.refused = None;
-                state.witness.forced(Some(&event));
-            }
-            Step::Close => {
-                let event = state.machine.close()?;
-                let reason = CloseReason::User;
-                state
-                    .witness
-                    .expect(event == Event::Closed { reason }, ENDS);
-                state.refused = None;
-                state.witness.close(reason);
-            }
+            Step::Force => Self::force(&mut state)?,
+            Step::Close => Self::close(&mut state)?,
         }
         (state != *before).then_some(state)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        macro_rules! judged {
-            ($($name:ident)*) => {
-                vec![$(Property::always($name, |_, s: &State| {
-                    !s.witness.misjudged.contains(&$name)
-                })),*]
-            };
-        }
-        let mut properties = judged!(BUDGETS DELAYS ENDS EVENTS SLEPT ORDER REQUESTS);
-        properties.extend([
-            Property::always(STALE, |_, s: &State| {
-                !s.stale_counted && !s.witness.misjudged.contains(&STALE)
-            }),
-            Property::always(ONE, |_, s: &State| !s.two_lived),
-            Property::always(DEADLINE, |m: &Self, s: &State| {
-                m.deadline(s).is_some() == s.machine.close_reason().is_none()
-            }),
-            Property::always(DIALS, |m: &Self, s: &State| {
-                u32::from(s.witness.dials) <= m.policy.max_dials()
-            }),
-            Property::always("the machine knows what the caller knows", |_, s: &State| {
-                s.machine.pending_requests() == s.witness.waiting.len()
-                    && s.machine.unsent() == s.witness.accepted.len()
-                    && s.machine.close_reason() == s.witness.closed
-            }),
-            Property::sometimes("a reconnect succeeds after failures", |_, s: &State| {
-                s.is_connected() && s.witness.dials > 1
-            }),
-        ]);
-        if self.purse.requests > 0 {
-            properties.push(Property::sometimes(
-                "an answer outlives its connection",
-                |_, s: &State| !s.is_connected() && s.witness.accepted.iter().any(|id| *id >= 10),
-            ));
-        }
-        if self.purse.tokens > 0 {
-            properties.push(Property::sometimes(
-                "another token helps",
-                |m: &Self, s: &State| s.is_connected() && s.purse.tokens < m.purse.tokens,
-            ));
-        }
-        properties
-    }
-}
-
-impl Proof for SubscriptionModel {
-    fn goals(&self) -> Vec<Goal<Self>> {
-        vec![
-            Goal {
-                promise: Promise::Inevitable,
-                name: "it is connected in the end, or it has ended",
-                good: |_, s| s.is_connected() || s.witness.closed.is_some(),
-            },
-            Goal {
-                promise: Promise::Inevitable,
-                name: "a server that answers no ping is left",
-                good: |_, s| !s.is_connected(),
-            },
-            Goal {
-                promise: Promise::StaysReachable,
-                name: "an end stays reachable, with no transport left",
-                good: |_, s| s.witness.closed.is_some() && s.transport.is_none(),
-            },
-        ]
-    }
-
-    fn is_own(&self, step: &Step) -> bool {
-        matches!(step, Step::Act | Step::Pass | Step::Timeout)
+        self.statements()
     }
 }

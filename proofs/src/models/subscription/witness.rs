@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use hallway_core::backoff::{Budget, GaveUp};
+use hallway_core::backoff::Budget;
 use hallway_core::session::event::{Cause, CloseReason, DialFailure, Event};
 
-use super::{FORCED, GIVE_UP, HEALTHY, NOT_FOUND_DELAYS, TRANSIENT_DELAYS};
+use super::HEALTHY;
+use super::checks::{BUDGETS, DELAYS, ENDS, EVENTS, SLEPT};
+use crate::models::retries::{Budgets, FORCED, Retries};
 use crate::models::span;
+use crate::models::verdicts::Verdicts;
 
 /// What ended a dial or a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,13 +36,9 @@ struct Opened {
 /// The record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Witness {
-    most_transient: u8,
-    most_not_found: u8,
     opened: Option<Opened>,
     worked_before: bool,
-    transient: u8,
-    not_found: u8,
-    failing_since: Option<u16>,
+    pub(super) retries: Retries,
     /// Requests that wait for an answer, and those of an earlier connection that the caller has
     /// not heard of.
     pub(super) waiting: Vec<u8>,
@@ -47,46 +46,22 @@ pub(super) struct Witness {
     /// What was accepted to be sent and has not arrived, in order.
     pub(super) accepted: Vec<u8>,
     pub(super) closed: Option<CloseReason>,
-    /// Dials since the last proof of health.
-    pub(super) dials: u8,
     /// What the machine said that it must not say.
-    pub(super) misjudged: Vec<&'static str>,
+    pub(super) verdicts: Verdicts,
 }
 
 impl Witness {
-    /// Nothing has happened; so many retries are allowed.
-    pub(super) fn new(most_transient: u8, most_not_found: u8) -> Self {
+    /// Nothing has happened.
+    pub(super) fn new(budgets: Budgets) -> Self {
         Self {
-            most_transient,
-            most_not_found,
+            retries: Retries::new(budgets),
             ..Self::default()
         }
     }
 
-    /// Notes that `what` holds, or not.
-    pub(super) fn expect(&mut self, holds: bool, what: &'static str) {
-        if !holds && !self.misjudged.contains(&what) {
-            self.misjudged.push(what);
-        }
-    }
-
-    fn spent(&mut self, budget: Budget) -> (&mut u8, u8, &'static [u16]) {
-        match budget {
-            Budget::Transient => (&mut self.transient, self.most_transient, &TRANSIENT_DELAYS),
-            Budget::NotFound => (&mut self.not_found, self.most_not_found, &NOT_FOUND_DELAYS),
-        }
-    }
-
-    /// The budgets are whole again.
-    pub(super) fn restart(&mut self) {
-        self.transient = 0;
-        self.not_found = 0;
-        self.failing_since = None;
-        self.dials = 0;
-    }
-
     pub(super) fn open(&mut self, now: u16, event: Option<&Event<'_>>) {
-        self.expect(event == Some(&Event::Connected), super::EVENTS);
+        self.verdicts
+            .expect(event == Some(&Event::Connected), EVENTS);
         self.opened = Some(Opened {
             since: now,
             heard: now,
@@ -113,26 +88,31 @@ impl Witness {
         if let Some(opened) = &mut self.opened {
             opened.traffic = true;
         }
-        self.dials = 0;
+        self.retries.prove();
     }
 
     /// Ends what was dialled or open, and compares what the machine says of it.
     pub(super) fn end(&mut self, ended: Ended, cause: Cause, now: u16, event: Option<&Event<'_>>) {
         let before = self.opened.take();
         if before.is_some_and(|opened| opened.traffic || opened.heard - opened.since >= HEALTHY) {
-            self.restart();
+            self.retries.restart();
         }
+        let mut retry = |budget, asked| {
+            let retried = self.retries.fail(budget, asked, now);
+            retried.map_err(|why| CloseReason::GaveUp { why, cause })
+        };
         let expected = match ended {
             Ended::Unauthorized => Err(CloseReason::Unauthorized),
             Ended::Hopeless if !self.worked_before => Err(CloseReason::Refused(hopeless())),
-            Ended::Hopeless => self.fail(Budget::Transient, 0, cause, now),
-            Ended::Transient(asked) => self.fail(Budget::Transient, asked, cause, now),
-            Ended::NotFound => self.fail(Budget::NotFound, 0, cause, now),
+            Ended::Hopeless => retry(Budget::Transient, 0),
+            Ended::Transient(asked) => retry(Budget::Transient, asked),
+            Ended::NotFound => retry(Budget::NotFound, 0),
         };
         match expected {
             Ok((attempt, delay)) => self.expect_retry(attempt, delay, cause, event),
             Err(reason) => {
-                self.expect(event == Some(&Event::Closed { reason }), super::ENDS);
+                self.verdicts
+                    .expect(event == Some(&Event::Closed { reason }), ENDS);
                 self.close(reason);
             }
         }
@@ -145,56 +125,32 @@ impl Witness {
             cause,
         }) = event
         else {
-            return self.expect(false, super::ENDS);
+            return self.verdicts.expect(false, ENDS);
         };
-        self.expect(*attempt == retries, super::BUDGETS);
-        self.expect(*delay == span(wait), super::DELAYS);
-        self.expect(*cause == why, super::EVENTS);
-    }
-
-    fn fail(
-        &mut self,
-        budget: Budget,
-        asked: u16,
-        cause: Cause,
-        now: u16,
-    ) -> Result<(u32, u16), CloseReason> {
-        let since = *self.failing_since.get_or_insert(now);
-        let (spent, most, delays) = self.spent(budget);
-        if *spent >= most {
-            let why = GaveUp::Retries;
-            return Err(CloseReason::GaveUp { why, cause });
-        }
-        if now.saturating_sub(since) >= GIVE_UP {
-            let why = GaveUp::Time;
-            return Err(CloseReason::GaveUp { why, cause });
-        }
-        let delay = delays.get(usize::from(*spent)).copied().unwrap_or(0);
-        *spent += 1;
-        self.failing_since = Some(since + asked);
-        let attempt = u32::from(self.transient) + u32::from(self.not_found);
-        Ok((attempt, delay + asked))
+        self.verdicts.expect(*attempt == retries, BUDGETS);
+        self.verdicts.expect(*delay == span(wait), DELAYS);
+        self.verdicts.expect(*cause == why, EVENTS);
     }
 
     /// The caller forced a reconnect.
     pub(super) fn forced(&mut self, event: Option<&Event<'_>>) {
         self.opened = None;
-        self.restart();
+        self.retries.restart();
         self.expect_retry(0, FORCED, Cause::Forced, event);
     }
 
     /// A timeout came so late that the machine must have slept.
     pub(super) fn slept(&mut self, event: Option<&Event<'_>>, live: bool) {
-        self.restart();
+        self.retries.restart();
         if live {
-            self.expect(event.is_none(), super::SLEPT);
+            self.verdicts.expect(event.is_none(), SLEPT);
         } else {
             let at_once = Event::Reconnecting {
                 attempt: 0,
                 delay: Duration::ZERO,
                 cause: Cause::Slept,
             };
-            self.expect(event == Some(&at_once), super::SLEPT);
+            self.verdicts.expect(event == Some(&at_once), SLEPT);
         }
     }
 
