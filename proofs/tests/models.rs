@@ -40,6 +40,7 @@ models! {
     inbox: "inbox";
     admission: "admission";
     policy: "policy";
+    forced: "forced";
     queues: "queues";
     relay_link: "relay-link";
     relay_acks: "relay-acks";

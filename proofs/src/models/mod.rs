@@ -96,6 +96,11 @@ pub fn all() -> Vec<Named> {
             subscription::SubscriptionModel::policy,
         ),
         Named::new(
+            "forced",
+            "the same where the caller forces a reconnect",
+            subscription::SubscriptionModel::forced,
+        ),
+        Named::new(
             "queues",
             "what a subscription asks, answers and sends, over connections that break",
             subscription::SubscriptionModel::queues,

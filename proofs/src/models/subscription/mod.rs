@@ -79,7 +79,7 @@ pub struct State {
     asked_for_token: Option<Epoch>,
     /// The dial whose token was refused, while the word about another one is due.
     refused: Option<Epoch>,
-    /// When the ping that waits for its pong was sent.
+    /// When the machine asked for the ping that waits for its pong.
     pinged: Option<u16>,
     /// The machine slept and the timer has not fired.
     asleep: bool,
@@ -168,6 +168,26 @@ impl SubscriptionModel {
             Size::Small => Self::new(1, 0, purse),
             Size::Quick => Self::new(1, 1, more),
             Size::Deep => Self::new(2, 1, more),
+        }
+    }
+
+    /// The same where the caller also forces a reconnect, at any time.
+    #[must_use]
+    pub fn forced(size: Size) -> Self {
+        let purse = Purse {
+            tokens: 1,
+            forced: 1,
+            ..Purse::default()
+        };
+        let more = Purse {
+            sleeps: 1,
+            traffic: 1,
+            ..purse
+        };
+        match size {
+            Size::Small => Self::new(1, 0, purse),
+            Size::Quick => Self::new(1, 0, more),
+            Size::Deep => Self::new(1, 1, Purse { pongs: 1, ..more }),
         }
     }
 

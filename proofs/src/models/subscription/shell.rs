@@ -37,7 +37,6 @@ impl SubscriptionModel {
             }
             Some(Action::Ping(epoch)) => {
                 state.witness.verdicts.expect(live == Some(epoch), EVENTS);
-                state.pinged = Some(state.now);
             }
             Some(Action::AskToken(epoch)) => state.asked_for_token = Some(epoch),
         }
@@ -56,6 +55,9 @@ impl SubscriptionModel {
             state.now
         };
         let event = state.machine.handle_timeout(at(now));
+        if was_open && event.is_none() {
+            state.pinged = Some(state.now);
+        }
         if state.now - due >= SLEEP {
             let live = was_open || refused.is_some();
             state.witness.slept(event.as_ref(), live);
