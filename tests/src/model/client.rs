@@ -121,7 +121,9 @@ impl Client {
                 break Fate::Failed(failure);
             }
             let limit = self.limits.max_frame_bytes();
-            let lines = split(&self.input, limit);
+            let newline = self.input.iter().position(|byte| *byte == b'\n');
+            let first = newline.map_or(self.input.len(), |at| at + 1);
+            let lines = split(&self.input[..first], limit);
             let Some((line, end)) = lines.lines.first().copied() else {
                 // "a response over 64 KiB"
                 self.failure = lines.too_long.map(|_| "response too long");

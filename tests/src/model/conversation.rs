@@ -112,10 +112,11 @@ pub fn converse(input: &[u8], rules: &Rules, pid: u32, drain: usize) -> Conversa
     let mut inbox = Store::default();
     let mut replies = String::new();
     let mut ending = Ending::Finished;
+    let pong = pong(rules);
     for (turn, _) in turns(input, rules) {
         let refusal = match turn {
             Turn::Ping => {
-                replies += &pong(rules);
+                replies += &pong;
                 continue;
             }
             Turn::Message(text) => match inbox.push(&text, pid, &rules.limits) {

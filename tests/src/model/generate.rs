@@ -71,6 +71,15 @@ pub fn repeated(input: &[u8]) -> Vec<u8> {
     input.repeat(1 + 6_000 / input.len().max(300))
 }
 
+/// `input` after a blank line that is longer than the first size of a buffer.
+#[must_use]
+pub fn padded(input: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![b' '; 4_200];
+    bytes.push(b'\n');
+    bytes.extend_from_slice(input);
+    bytes
+}
+
 /// A stream of lines, until `source` ends it: mostly good ones, or any.
 #[must_use]
 pub fn stream(source: &mut Source<'_>, rules: &Rules) -> Vec<u8> {
@@ -312,21 +321,37 @@ fn twice(source: &mut Source<'_>, rules: &Rules) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The lengths of the reads in which `length` bytes arrive.
+/// Short reads come so many bytes long.
+const BURST: usize = 200;
+
+/// The lengths of the reads in which `length` bytes arrive. Those of a few bytes are a burst
+/// somewhere among long ones.
 #[must_use]
 pub fn cuts(source: &mut Source<'_>, length: usize) -> Vec<usize> {
     let most = source.pick(&[usize::MAX, 1, 2, 7, 40, 513, 2_000]);
-    let mut cuts = Vec::new();
-    let mut left = length;
-    while left > 0 {
-        let n = left.min(most);
+    let burst = match length.checked_sub(BURST) {
+        Some(last) if most < 40 => {
+            let from = source.below(last + 1);
+            from..from + BURST
+        }
+        _ => 0..length,
+    };
+    let mut cuts = Vec::with_capacity(16);
+    let mut at = 0;
+    while at < length {
+        let (end, most) = match at {
+            _ if at < burst.start => (burst.start, 2_000),
+            _ if at < burst.end => (burst.end, most),
+            _ => (length, 2_000),
+        };
+        let n = most.min(end - at);
         let cut = if n > 1 && most < usize::MAX {
             1 + source.below(n)
         } else {
             n
         };
         cuts.push(cut);
-        left -= cut;
+        at += cut;
     }
     cuts
 }

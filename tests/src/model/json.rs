@@ -1,5 +1,5 @@
-//! JSON (RFC 8259) by a route of its own: a text becomes tokens, and the tokens are held
-//! against the grammar one by one. Nothing is decoded before it is asked for.
+//! JSON (RFC 8259) by a route of its own: a text becomes tokens, and each is held against the
+//! grammar. Nothing is decoded before it is asked for.
 
 /// A valid JSON text.
 #[derive(Debug)]
@@ -28,7 +28,10 @@ impl Member<'_> {
     /// Whether its name, decoded, is `name`.
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
-        decode(self.key).as_deref() == Some(name)
+        match unescaped(self.key) {
+            Some(plain) => plain == name,
+            None => decode(self.key).as_deref() == Some(name),
+        }
     }
 }
 
@@ -57,13 +60,14 @@ impl<'a> Json<'a> {
     #[must_use]
     pub fn read(text: &'a str) -> Option<Self> {
         let text = text.trim_matches([' ', '\t', '\r', '\n']);
-        let tokens = tokens(text.as_bytes())?;
         let is_object = text.starts_with('{');
         let (mut open, mut depth) = (Vec::new(), 0);
         let (mut key, mut value_from) = (0..0, 0);
         let mut members = Vec::new();
         let mut next = Next::Value;
-        for token in tokens {
+        let mut at = 0;
+        while let Some(token) = token(text.as_bytes(), at)? {
+            at = token.to;
             if is_object && next == Next::Value && open.len() == 1 {
                 value_from = token.from;
             }
@@ -122,28 +126,28 @@ fn step(next: Next, kind: u8, open: &mut Vec<u8>) -> Option<Next> {
     })
 }
 
-fn tokens(text: &[u8]) -> Option<Vec<Token>> {
-    let mut tokens = Vec::new();
-    let mut at = 0;
-    while let Some(&kind) = text.get(at) {
-        let from = at;
-        at += match kind {
-            b' ' | b'\t' | b'\r' | b'\n' => 1,
-            b'{' | b'}' | b'[' | b']' | b':' | b',' => 1,
-            b'"' => string_length(&text[at..])?,
-            _ => scalar_length(&text[at..])?,
-        };
-        if !matches!(kind, b' ' | b'\t' | b'\r' | b'\n') {
-            tokens.push(Token { kind, from, to: at });
-        }
-    }
-    Some(tokens)
+/// The next token from `at`, if there is one; an error if what is there is none.
+fn token(text: &[u8], at: usize) -> Option<Option<Token>> {
+    let is_space = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let from = at + text[at..].iter().take_while(is_space).count();
+    let Some(&kind) = text.get(from) else {
+        return Some(None);
+    };
+    let length = match kind {
+        b'{' | b'}' | b'[' | b']' | b':' | b',' => 1,
+        b'"' => string_length(&text[from..])?,
+        _ => scalar_length(&text[from..])?,
+    };
+    let to = from + length;
+    Some(Some(Token { kind, from, to }))
 }
 
 /// The length of the string that `text` begins with, quotes included.
 fn string_length(text: &[u8]) -> Option<usize> {
+    let is_plain = |byte: &&u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
     let mut at = 1;
     loop {
+        at += text[at..].iter().take_while(is_plain).count();
         at += match text.get(at)? {
             b'"' => return Some(at + 1),
             b'\\' => match text.get(at + 1)? {
@@ -151,8 +155,7 @@ fn string_length(text: &[u8]) -> Option<usize> {
                 b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => 2,
                 _ => return None,
             },
-            0..0x20 => return None,
-            _ => 1,
+            _ => return None,
         };
     }
 }
@@ -192,10 +195,19 @@ fn is_number(word: &[u8]) -> bool {
     rest.is_empty()
 }
 
+/// What is between the quotes of a string without an escape: its text as it is.
+fn unescaped(raw: &str) -> Option<&str> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    (!inner.as_bytes().contains(&b'\\')).then_some(inner)
+}
+
 /// The text of the valid JSON value `raw`; `None` when it is no string, or not Unicode. It is
 /// put together in UTF-16, as JavaScript has it.
 #[must_use]
 pub fn decode(raw: &str) -> Option<String> {
+    if let Some(plain) = unescaped(raw) {
+        return Some(plain.to_owned());
+    }
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
     let mut units = Vec::new();
     let mut rest = inner.chars();
@@ -227,7 +239,14 @@ pub fn decode(raw: &str) -> Option<String> {
 /// `text` as `JSON.stringify` writes it.
 #[must_use]
 pub fn quote(text: &str) -> String {
-    let mut out = String::from('"');
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    let is_plain = |byte| !matches!(byte, 0..0x20 | b'"' | b'\\');
+    if text.bytes().all(is_plain) {
+        out.push_str(text);
+        out.push('"');
+        return out;
+    }
     for char in text.chars() {
         match char {
             '"' => out.push_str("\\\""),

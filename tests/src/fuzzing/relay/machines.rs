@@ -8,7 +8,6 @@ use hallway_core::relay::cursor::{Cursor, Fetch, Verdict};
 use hallway_core::relay::limits::Limits;
 use hallway_core::relay::outbox::{self, BatchId, Outbox, PostFailure, PushError};
 use hallway_core::relay::raw::Raw;
-use serde_json::json;
 
 use crate::model::check::footprint;
 use crate::model::source::Source;
@@ -222,10 +221,8 @@ pub fn check_durable(bytes: &[u8]) {
         limits,
         sent: Vec::new(),
         stored: Vec::new(),
-        places: BTreeMap::new(),
         compared: (0, 0),
-        done: BTreeMap::new(),
-        refused: BTreeSet::new(),
+        settled: 0,
         posted: None,
         now: Instant::from_nanos(0),
     };
@@ -245,38 +242,65 @@ pub fn check_durable(bytes: &[u8]) {
     }
     assert!(sender.outbox.is_empty());
     // What was refused may have been stored before: this server changes its mind.
-    let kept = |ids: &[String]| -> Vec<String> {
-        let kept = ids.iter().filter(|id| !sender.refused.contains(*id));
-        kept.cloned().collect()
-    };
-    assert_eq!(kept(&sender.stored), kept(&sender.sent));
-    assert_eq!(sender.done.len() + sender.refused.len(), sender.sent.len());
+    let is_kept = |number: &usize| !matches!(sender.sent[*number].fate, Some(Fate::TooLarge));
+    let stored = sender.stored.iter().copied().filter(is_kept);
+    assert!(stored.eq((0..sender.sent.len()).filter(is_kept)));
+    assert_eq!(sender.settled, sender.sent.len());
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    Stored,
+    TooLarge,
+}
+
+/// A message that was taken; its id is its number, from 0.
+struct Sent {
+    content_bytes: usize,
+    /// Its number at the server, which is its place there, from 1.
+    seq: Option<u64>,
+    fate: Option<Fate>,
+}
+
+fn local_id(number: usize) -> String {
+    format!("m{number}")
+}
+
+fn number(local_id: &str) -> usize {
+    let digits = local_id.strip_prefix('m').expect("one of ours");
+    digits.parse().expect("a number")
 }
 
 struct Sender {
     outbox: Outbox,
     limits: Limits,
-    sent: Vec<String>,
-    /// What the server has, in its order; the number of a message is its place, from 1.
-    stored: Vec<String>,
-    places: BTreeMap<String, usize>,
-    /// How many that are stored, and up to which of those sent.
+    sent: Vec<Sent>,
+    /// What the server has, in its order.
+    stored: Vec<usize>,
+    /// How many that are stored were compared, and which message may be next.
     compared: (usize, usize),
-    done: BTreeMap<String, u64>,
-    refused: BTreeSet<String>,
-    posted: Option<(BatchId, Vec<String>)>,
+    /// How many have their fate.
+    settled: usize,
+    posted: Option<(BatchId, Vec<usize>)>,
     now: Instant,
 }
+
+/// The contents of messages begin so.
+const CONTENT: &str = "abcdefghijklmnopqrstuvwxyz";
 
 impl Sender {
     fn step(&mut self, source: &mut Source<'_>) {
         match source.below(10) {
             0..=2 => {
-                let id = format!("m{}", self.sent.len());
-                let content = "x".repeat(source.below(24));
-                let bytes = id.len() + content.len();
-                match self.outbox.push(&id, &content) {
-                    Ok(()) => self.sent.push(id),
+                let (id, content_bytes) = (local_id(self.sent.len()), source.below(24));
+                let bytes = id.len() + content_bytes;
+                match self.outbox.push(&id, &CONTENT[..content_bytes]) {
+                    Ok(()) => self.sent.push(Sent {
+                        content_bytes,
+                        seq: None,
+                        fate: None,
+                    }),
                     Err(PushError::TooLong) => assert!(bytes > self.limits.max_batch_bytes()),
                     Err(PushError::Full) => {
                         assert!(!self.outbox.is_empty() || bytes > self.limits.max_outbox_bytes())
@@ -308,7 +332,8 @@ impl Sender {
             }
             8 if !self.stored.is_empty() => {
                 let at = source.below(self.stored.len());
-                let outcome = self.outbox.handle_seen(&self.stored[at], at as u64 + 1);
+                let id = local_id(self.stored[at]);
+                let outcome = self.outbox.handle_seen(&id, at as u64 + 1);
                 outcome.into_iter().for_each(|outcome| self.settle(outcome));
             }
             _ => {
@@ -322,19 +347,22 @@ impl Sender {
 
     fn post(&mut self) {
         if let Some(id) = self.outbox.next_batch(self.now) {
-            let body: serde_json::Value = serde_json::from_str(&self.outbox.body()).expect("JSON");
-            let messages = body["messages"].as_array().expect("a list");
-            assert!(!messages.is_empty() && messages.len() <= self.limits.max_batch_messages());
-            let bytes: usize = self
-                .outbox
-                .batch()
-                .map(|(id, content)| id.len() + content.len())
-                .sum();
+            let batch = self.outbox.batch().map(|(id, _)| number(id));
+            let batch: Vec<usize> = batch.collect();
+            // Neither ids nor contents have anything to escape.
+            let (mut body, mut bytes) = (String::from("{\"messages\":["), 0);
+            for (at, number) in batch.iter().enumerate() {
+                let (comma, id) = (if at > 0 { "," } else { "" }, local_id(*number));
+                let content = &CONTENT[..self.sent[*number].content_bytes];
+                body.extend([comma, "{\"content\":\"", content]);
+                body.extend(["\",\"localId\":\"", &id, "\"}"]);
+                bytes += id.len() + content.len();
+            }
+            body.push_str("]}");
+            assert_eq!(self.outbox.body(), body);
+            assert!(!batch.is_empty() && batch.len() <= self.limits.max_batch_messages());
             assert!(bytes <= self.limits.max_batch_bytes());
-            let ids = messages
-                .iter()
-                .map(|m| m["localId"].as_str().expect("an id").to_owned());
-            self.posted = Some((id, ids.collect()));
+            self.posted = Some((id, batch));
         }
     }
 
@@ -351,11 +379,14 @@ impl Sender {
             return;
         }
         self.store(&batch);
-        let listed: Vec<_> = batch
-            .iter()
-            .map(|id| json!({"id": "x", "localId": id, "seq": self.seq(id)}))
-            .collect();
-        let answer = json!({ "messages": listed }).to_string();
+        let mut answer = String::from("{\"messages\":[");
+        for (at, number) in batch.iter().enumerate() {
+            let (comma, seq) = (if at > 0 { "," } else { "" }, self.seq(*number));
+            let message =
+                format!("{comma}{{\"id\":\"x\",\"localId\":\"m{number}\",\"seq\":{seq}}}");
+            answer.push_str(&message);
+        }
+        answer.push_str("]}");
         let raw = Raw::parse(&answer).expect("JSON");
         let outcomes = self.outbox.handle_stored(id, raw, self.now);
         for outcome in outcomes.expect("as the server promises") {
@@ -363,30 +394,32 @@ impl Sender {
         }
     }
 
-    fn seq(&self, id: &str) -> usize {
-        *self.places.get(id).expect("stored")
+    fn seq(&self, number: usize) -> u64 {
+        self.sent[number].seq.expect("stored")
     }
 
-    fn store(&mut self, batch: &[String]) {
-        for id in batch {
-            if !self.places.contains_key(id) {
-                self.stored.push(id.clone());
-                self.places.insert(id.clone(), self.stored.len());
+    fn store(&mut self, batch: &[usize]) {
+        for number in batch {
+            let sent = &mut self.sent[*number];
+            if sent.seq.is_none() {
+                self.stored.push(*number);
+                sent.seq = Some(self.stored.len() as u64);
             }
         }
     }
 
     fn settle(&mut self, outcome: outbox::Outcome) {
-        match outcome {
+        let (number, fate) = match outcome {
             outbox::Outcome::Stored { local_id, seq } => {
-                assert_eq!(seq, self.seq(&local_id) as u64);
-                assert_eq!(self.done.insert(local_id.into(), seq), None, "twice");
+                let number = number(&local_id);
+                assert_eq!(seq, self.seq(number));
+                (number, Fate::Stored)
             }
-            outbox::Outcome::TooLarge { local_id } => {
-                assert!(self.refused.insert(local_id.into()), "twice");
-            }
+            outbox::Outcome::TooLarge { local_id } => (number(&local_id), Fate::TooLarge),
             other => panic!("{other:?}"),
-        }
+        };
+        assert_eq!(self.sent[number].fate.replace(fate), None, "twice");
+        self.settled += 1;
     }
 
     fn wait(&mut self) {
@@ -399,13 +432,13 @@ impl Sender {
 
     fn check(&mut self) {
         // The order of the server is the order of sending; it adds at the end alone.
-        let (stored, mut sent) = self.compared;
-        for id in &self.stored[stored..] {
-            let at = self.sent[sent..].iter().position(|sent| sent == id);
-            sent += 1 + at.unwrap_or_else(|| panic!("{id} in {:?}", self.stored));
+        let (stored, mut next) = self.compared;
+        for number in &self.stored[stored..] {
+            assert!(*number >= next, "{number} in {:?}", self.stored);
+            next = number + 1;
         }
-        self.compared = (self.stored.len(), sent);
-        let waiting = self.sent.len() - self.done.len() - self.refused.len();
+        self.compared = (self.stored.len(), next);
+        let waiting = self.sent.len() - self.settled;
         assert_eq!(self.outbox.len(), waiting);
         assert!(self.outbox.len() <= self.limits.max_outbox_messages());
         assert!(footprint(&self.outbox) <= 512 + self.limits.max_outbox_bytes() + 40 * waiting);

@@ -23,7 +23,8 @@ pub fn check_versioned(bytes: &[u8]) {
         versioned: Versioned::new(&Limits::DEFAULT, 0, Value::Null),
         version: 0,
         value: Value::Null,
-        written: Vec::new(),
+        written: BTreeSet::new(),
+        compared: None,
         answers: VecDeque::new(),
         told: VecDeque::new(),
         asked: BTreeSet::new(),
@@ -41,6 +42,7 @@ pub fn check_versioned(bytes: &[u8]) {
         desk.check();
     }
     desk.versioned.close();
+    desk.compared = None;
     desk.check();
     assert_eq!(desk.outcomes.len(), desk.asked.len());
     assert_eq!(desk.versioned.poll_timeout(), None);
@@ -49,9 +51,11 @@ pub fn check_versioned(bytes: &[u8]) {
 struct Desk {
     versioned: Versioned,
     version: u64,
-    /// The server's document, and the names in it in the order of writing.
+    /// The server's document, and the names in it.
     value: Value,
-    written: Vec<String>,
+    written: BTreeSet<String>,
+    /// The version at which both were last compared.
+    compared: Option<u64>,
     answers: VecDeque<(Attempt, Answer)>,
     told: VecDeque<(u64, Value)>,
     asked: BTreeSet<UpdateId>,
@@ -63,14 +67,19 @@ struct Desk {
 impl Desk {
     /// Somebody writes a name into the server's document.
     fn write(&mut self, name: String) {
-        if !matches!(self.value, Value::Document(_)) {
-            self.value = Value::Document(Document::default());
-        }
-        if let Value::Document(document) = &mut self.value {
-            document.set(&name, Raw::EMPTY_OBJECT);
-        }
+        let mut document = match std::mem::replace(&mut self.value, Value::Null) {
+            Value::Document(document) => document,
+            _ => Document::default(),
+        };
+        document.set(&name, Raw::EMPTY_OBJECT);
+        self.store(name, document);
+    }
+
+    /// The server takes a document in which this name is new.
+    fn store(&mut self, name: String, document: Document) {
+        self.value = Value::Document(document);
         self.version += 1;
-        self.written.push(name);
+        self.written.insert(name);
         self.told.push_back((self.version, self.value.clone()));
     }
 
@@ -145,7 +154,6 @@ impl Desk {
             assert!(self.written.contains(&name));
             return self.versioned.handle_unchanged(attempt);
         }
-        document.set(&name, Raw::EMPTY_OBJECT);
         if source.once_in(5) {
             self.answers
                 .push_back((attempt, Answer::Error(Rejection::Other)));
@@ -153,9 +161,10 @@ impl Desk {
         }
         let fits = attempt.expected_version == self.version;
         if fits {
-            self.write(name);
-            // Nothing of others is lost: what we wrote is what the server has, and ours.
-            assert_eq!(Value::Document(document), self.value);
+            // Nothing of others is lost: what we write is what the server has, and ours.
+            assert_eq!(self.versioned.value(), &self.value);
+            document.set(&name, Raw::EMPTY_OBJECT);
+            self.store(name, document);
         }
         let (version, value) = (self.version, self.value.clone());
         let answer = if fits {
@@ -170,8 +179,9 @@ impl Desk {
         self.hear();
         let known = self.versioned.version();
         assert!(known <= self.version);
-        if known == self.version {
+        if known == self.version && self.compared != Some(known) {
             assert_eq!(self.versioned.value(), &self.value);
+            self.compared = Some(known);
         }
     }
 }

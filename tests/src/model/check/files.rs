@@ -1,3 +1,5 @@
+use std::iter::repeat;
+
 use hallway_core::local::capability::{self, CapabilityError};
 use hallway_core::local::exchange::Data;
 use hallway_core::local::input::{Input, InputError};
@@ -31,17 +33,20 @@ fn object(source: &mut Source<'_>, names: &[&str], texts: &[&str], longest: usiz
     if plan.once_in(2) {
         return source.rest().to_vec();
     }
-    let mut members = Vec::new();
+    let mut text = String::from("{");
     while !source.is_empty() {
+        if text.len() > 1 {
+            text.push(',');
+        }
         let (key, space) = (quote(source.pick(names)), source.pick(&["", " ", "\n"]));
-        let value = match source.below(4) {
-            0 => source.pick(&ODD).to_owned(),
-            1 => source.below(1 << 20).to_string(),
-            _ => quote(source.pick(texts)),
-        };
-        members.push(format!("{key}{space}:{value}{space}"));
+        text.extend([key.as_str(), space, ":"]);
+        match source.below(4) {
+            0 => text.push_str(source.pick(&ODD)),
+            1 => text.push_str(&source.below(1 << 20).to_string()),
+            _ => text.push_str(&quote(source.pick(texts))),
+        }
+        text.push_str(space);
     }
-    let mut text = format!("{{{}", members.join(","));
     if plan.once_in(8) && longest > text.len() {
         let padding = longest - text.len() - plan.below(2);
         text.push_str(&" ".repeat(padding));
@@ -89,15 +94,16 @@ pub fn check_record(bytes: &[u8]) {
         return;
     };
     assert_eq!(record.pid(), 7, "the file's name counts");
-    let pairs: Vec<_> = expected
-        .iter()
-        .map(|m| format!("{}:{}", m.key, m.value))
-        .collect();
-    assert_eq!(record.print(), format!("{{{}}}", pairs.join(",")));
-    for name in NAMES {
-        assert_eq!(record.raw(name), last(expected, name), "{name}");
+    let mut printed = String::with_capacity(text.len());
+    for (member, before) in expected.iter().zip(["{"].into_iter().chain(repeat(","))) {
+        printed.extend([before, member.key, ":", member.value]);
     }
-    let text_of = |name| last(expected, name).and_then(decode);
+    printed.push_str(if printed.is_empty() { "{}" } else { "}" });
+    assert_eq!(record.print(), printed);
+    let raw = NAMES.map(|name| last(expected, name));
+    for (name, raw) in NAMES.into_iter().zip(raw) {
+        assert_eq!(record.raw(name), raw, "{name}");
+    }
     let read = |record: &Record| {
         [
             record.session_id(),
@@ -111,19 +117,23 @@ pub fn check_record(bytes: &[u8]) {
         .map(|text| text.map(String::from))
     };
     let of_text = [1, 2, 4, 5, 6, 7, 8];
-    assert_eq!(read(&record), of_text.map(|at| text_of(NAMES[at])));
+    let texts = of_text.map(|at| raw[at].and_then(decode));
+    assert_eq!(read(&record), texts);
     let is_integer = |raw: &&str| raw.bytes().all(|byte| byte.is_ascii_digit());
-    let started = last(expected, "startedAt")
-        .filter(is_integer)
-        .and_then(|raw| raw.parse().ok());
+    let started = raw[3].filter(is_integer).and_then(|raw| raw.parse().ok());
     assert_eq!(record.started_at(), started.and_then(UnixTime::from_millis));
 
-    for (at, name) in NAMES.into_iter().enumerate() {
-        let value = format!("{at}\"\n");
-        record.set_text(name, &value);
-        assert_eq!(record.raw(name), Some(quote(&value).as_str()));
+    // One member is set, and no other changes.
+    let (changed, value) = (text.len() % NAMES.len(), "\u{e9}\"\n");
+    record.set_text(NAMES[changed], value);
+    assert_eq!(record.raw(NAMES[changed]), Some(quote(value).as_str()));
+    let mut expected = texts;
+    for (text, at) in expected.iter_mut().zip(of_text) {
+        if at == changed {
+            *text = Some(value.to_owned());
+        }
     }
-    assert_eq!(read(&record), of_text.map(|at| Some(format!("{at}\"\n"))));
+    assert_eq!(read(&record), expected);
     assert_eq!(Record::parse(7, record.print().as_bytes()), Ok(record));
 }
 

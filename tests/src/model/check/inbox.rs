@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use hallway_core::local::inbox::{Entry, EntryId, Full, Inbox, Peer};
 use hallway_core::local::message::{Kept, Message};
 use hallway_core::{Limits, UnixTime};
@@ -44,48 +46,61 @@ pub fn check_inbox(bytes: &[u8]) {
                 let first = seen.max(store.removed) + 1;
                 let expected = (first..=store.taken.len()).map(entry_id);
                 assert!(found.eq(expected), "after {seen}");
-                for (entry, n) in inbox.pending(None).zip(store.removed + 1..) {
-                    check_entry(entry, n, &store);
+                if let Some(newest) = inbox.pending(None).last() {
+                    check_entry(newest, store.taken.len(), &store);
                 }
             }
         }
         agree(&limits, &inbox, &store);
     }
+    for (entry, n) in inbox.pending(None).zip(store.removed + 1..) {
+        check_entry(entry, n, &store);
+    }
 }
 
 /// The id of the `n`th message.
 pub(super) fn entry_id(n: usize) -> EntryId {
-    let id = EntryId::parse(&format!("uds-{n}")).expect("an id");
-    assert_eq!((id.get(), id.to_string()), (n as u64, format!("uds-{n}")));
-    id
+    fn read(n: usize) -> EntryId {
+        let id = EntryId::parse(&format!("uds-{n}")).expect("an id");
+        assert_eq!((id.get(), id.to_string()), (n as u64, format!("uds-{n}")));
+        id
+    }
+    static FIRST: LazyLock<Vec<EntryId>> = LazyLock::new(|| (1..200).map(read).collect());
+    FIRST.get(n - 1).copied().unwrap_or_else(|| read(n))
 }
 
-/// A message of `length` bytes without its token.
-pub(super) fn frame(length: usize) -> String {
-    format!(
-        r#"{{"data":"{}","meta":{{"authToken":"T"}}}}"#,
-        "x".repeat(length - 11)
-    )
-}
+/// How long the messages are, in bytes and without their tokens.
+const LENGTHS: [usize; 7] = [11, 12, 100, 250, 350, 500, 600];
 
-pub(super) fn kept<'a>(frame: &'a str, limits: &Limits) -> Kept<'a> {
-    Message::parse(frame.as_bytes(), limits)
-        .expect("a message")
-        .kept()
+/// A message of one of the [`LENGTHS`], and its text as it is kept.
+pub(super) fn message(length: usize) -> (Kept<'static>, &'static str) {
+    static FRAMES: LazyLock<[String; 7]> = LazyLock::new(|| {
+        LENGTHS.map(|length| {
+            let data = "x".repeat(length - 11);
+            format!(r#"{{"data":"{data}","meta":{{"authToken":"T"}}}}"#)
+        })
+    });
+    static KEPT: LazyLock<[(Kept<'static>, Box<str>); 7]> = LazyLock::new(|| {
+        FRAMES.each_ref().map(|frame| {
+            let message = Message::parse(frame.as_bytes(), &Limits::DEFAULT).expect("a message");
+            (message.kept(), message.kept().to_text())
+        })
+    });
+    let at = LENGTHS.iter().position(|known| *known == length);
+    let (kept, text) = &KEPT[at.expect("one of the lengths")];
+    (*kept, text)
 }
 
 fn push(source: &mut Source<'_>, limits: &Limits, inbox: &mut Inbox, store: &mut Store) {
     let pid = source.pick(&[1, 2, 3]);
-    let length = source.pick(&[11, 12, 100, 250, 350, 500, 600]);
-    let frame = frame(length);
-    let kept = kept(&frame, limits);
+    let (kept, text) = message(source.pick(&LENGTHS));
     let peer = Peer { uid: 1_000, pid };
     let at = UnixTime::from_millis(1_000 + store.taken.len() as u64).expect("a time");
-    let before = inbox.clone();
+    let expected = store.push(text, pid, limits);
+    let before = expected.is_none().then(|| inbox.clone());
     let found = inbox.push(kept, peer, at);
-    let expected = store.push(&kept.to_text(), pid, limits);
     assert_eq!(found.ok().map(EntryId::get), expected);
-    if let Err(full) = found {
+    if let (Err(full), Some(before)) = (found, before) {
         assert_eq!(*inbox, before, "what is refused changes nothing");
         check_reason(full, kept.len(), pid, limits, store);
     }

@@ -6,7 +6,7 @@ use hallway_core::local::inbox::{Entry, EntryId, Peer};
 use hallway_core::mailbox::{Mailbox, Rejected};
 use hallway_core::{Limits, UnixTime};
 
-use super::inbox::{check_entry, check_reason, entry_id, frame, kept};
+use super::inbox::{check_entry, check_reason, entry_id, message};
 use super::plan;
 use crate::model::conversation::Store;
 use crate::model::generate;
@@ -92,8 +92,7 @@ impl Pair {
 
     fn push(&mut self, source: &mut Source<'_>) {
         let pid = source.pick(&[1, 2]);
-        let frame = frame(source.pick(&[11, 300, 600]));
-        let kept = kept(&frame, &self.limits);
+        let (kept, text) = message(source.pick(&[11, 250, 600]));
         let found = self
             .mailbox
             .push(kept, Peer { uid: 1_000, pid }, UnixTime::EPOCH);
@@ -101,7 +100,7 @@ impl Pair {
             assert_eq!(found, Err(Rejected::Closed), "closed stays closed");
             return;
         }
-        let expected = self.store.push(&kept.to_text(), pid, &self.limits);
+        let expected = self.store.push(text, pid, &self.limits);
         match found {
             Ok(id) => {
                 assert_eq!(Some(id.get()), expected);

@@ -101,6 +101,10 @@ static SAID: LazyLock<Vec<String>> = LazyLock::new(|| {
 static METADATA: LazyLock<String> =
     LazyLock::new(|| cipher().seal_text(nonce(1 << 33), "{}").expect("short"));
 
+static ROW: LazyLock<String> = LazyLock::new(|| {
+    json!({"id": "S", "metadata": *METADATA, "metadataVersion": 0, "agentState": null, "agentStateVersion": 0, "daemonState": null, "daemonStateVersion": 0, "dataEncryptionKey": null}).to_string()
+});
+
 /// A client, its server, and what is under way between them.
 struct World {
     client: Client,
@@ -147,8 +151,7 @@ impl World {
             ..Server::default()
         };
         server.metadata.value = Some(METADATA.clone());
-        let row = json!({"id": "S", "metadata": *METADATA, "metadataVersion": 0, "agentState": null, "agentStateVersion": 0, "daemonState": null, "daemonStateVersion": 0, "dataEncryptionKey": null}).to_string();
-        let row = Raw::parse(&row).expect("JSON");
+        let row = Raw::parse(&ROW).expect("JSON");
         let scope = if server.machine {
             Scope::machine(&MachineRow::parse(row).expect("a row"), cipher())
         } else {
