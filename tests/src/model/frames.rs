@@ -1,5 +1,7 @@
 //! What a whole input means to a server (local.md §3): lines, and each line's verdict.
 
+use std::io::BufRead;
+
 use hallway_core::Limits;
 
 use super::json::{self, Json, Member};
@@ -31,17 +33,22 @@ pub struct Lines<'a> {
 pub fn split(input: &[u8], limit: usize) -> Lines<'_> {
     let mut lines = Vec::new();
     let mut from = 0;
-    for piece in input.split(|byte| *byte == b'\n') {
-        if piece.len() > limit {
+    loop {
+        let mut rest = &input[from..];
+        let read = rest.skip_until(b'\n').expect("memory can be read");
+        let piece = &input[from..from + read];
+        let line = piece.strip_suffix(b"\n");
+        if line.unwrap_or(piece).len() > limit {
             let too_long = Some(from + limit);
             return Lines { lines, too_long };
         }
-        from += piece.len() + 1;
-        lines.push((piece, from));
+        from += read;
+        let Some(line) = line else {
+            let too_long = None; // What follows the last newline is no line yet.
+            return Lines { lines, too_long };
+        };
+        lines.push((line, from));
     }
-    lines.pop(); // What follows the last newline is no line yet.
-    let too_long = None;
-    Lines { lines, too_long }
 }
 
 /// A frame, read.
@@ -144,7 +151,8 @@ pub enum Turn {
 /// §3: "blank line (only JSON whitespace)".
 #[must_use]
 pub fn is_blank(line: &[u8]) -> bool {
-    line.iter().all(|byte| b" \t\r\n".contains(byte))
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    line.iter().all(is_space)
 }
 
 /// The verdict on one frame that is not blank: the table of §3.

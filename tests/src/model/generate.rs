@@ -322,7 +322,7 @@ fn twice(source: &mut Source<'_>, rules: &Rules) -> Vec<u8> {
 }
 
 /// Short reads come so many bytes long.
-const BURST: usize = 200;
+const BURST: usize = 100;
 
 /// The lengths of the reads in which `length` bytes arrive. Those of a few bytes are a burst
 /// somewhere among long ones.

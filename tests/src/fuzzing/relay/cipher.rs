@@ -31,25 +31,27 @@ pub fn check_cipher(bytes: &[u8]) {
     assert_eq!(error, unopened(&cipher, bytes));
     assert_eq!(cipher.open_text(&base64::encode(bytes)), Err(error));
     check_sealed(&cipher, bytes, at);
-    check_bundle(bytes, form);
+    // An agreement of keys takes longer than all else together.
+    if form / 2 == 0 {
+        check_bundle(bytes, at);
+    }
 }
 
-/// One form of a bundle is opened, and of few inputs: an agreement of keys takes longer than all
-/// else together.
-fn check_bundle(bytes: &[u8], form: u8) {
+/// One form of a bundle is not opened.
+fn check_bundle(bytes: &[u8], at: usize) {
     static PAIR: LazyLock<BoxKeyPair> = LazyLock::new(|| BoxKeyPair::from_secret(&[2; 32]));
     let expected = if bytes.len() < 72 {
         OpenError::TooShort
     } else {
         OpenError::Forged
     };
-    match form / 2 {
+    match at % 3 {
         0 => assert_eq!(open_bundle(&PAIR, bytes), Err(expected)),
         1 => {
             let answer = Answer::open(&base64::encode(bytes), &PAIR);
             assert_eq!(answer.expect_err("forged"), expected);
         }
-        2 => {
+        _ => {
             let wrapped = unwrap_data_key(&base64::encode(bytes), &PAIR).expect_err("forged");
             let expected = match bytes {
                 [] => OpenError::TooShort,
@@ -59,7 +61,6 @@ fn check_bundle(bytes: &[u8], form: u8) {
             };
             assert_eq!(wrapped, expected);
         }
-        _ => {}
     }
 }
 

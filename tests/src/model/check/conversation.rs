@@ -2,6 +2,7 @@ use hallway_core::Mailbox;
 use hallway_core::local::connection::{Action, Connection, Event, Server};
 use hallway_core::local::inbox::{Entry, EntryId, Peer};
 
+use super::inbox::entry_id;
 use super::{at, ending, plan, server};
 use crate::model::conversation::{Conversation, WALL, converse};
 use crate::model::frames::Rules;
@@ -93,7 +94,7 @@ impl Run {
         assert!(self.connection.is_closed(), "the conversation does not end");
         self.kept.extend(self.mailbox.drain());
         let ids: Vec<_> = self.kept.iter().map(Entry::id).collect();
-        let counted = (1..=ids.len()).map(|n| EntryId::parse(&format!("uds-{n}")).expect("an id"));
+        let counted = (1..=ids.len()).map(entry_id);
         assert_eq!(ids, counted.collect::<Vec<_>>(), "ids have no gaps");
         Conversation {
             replies: String::from_utf8(self.replies).expect("replies are text"),
