@@ -7,11 +7,14 @@ use super::frames::Rules;
 use super::json::quote;
 use super::source::Source;
 
+const LONG_PATH: &str = "/a \"b\"/\u{e9}/ppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppp.sock";
+
 /// Rules with bounds so small that inputs of a few lines reach them.
 #[must_use]
 pub fn rules(source: &mut Source<'_>) -> Rules {
     let token = source.pick(&["T", "0123456789abcdef", "\u{e9}\"\\\u{1f600}"]);
-    let path = source.pick(&["/s", "/a \"b\"/\u{e9}.sock"]);
+    // A few answers that name the long one fill the output.
+    let path = source.pick(&["/s", LONG_PATH]);
     Rules {
         token: token.to_owned(),
         path: path.to_owned(),

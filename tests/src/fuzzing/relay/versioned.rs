@@ -7,10 +7,12 @@ use hallway_core::relay::limits::Limits;
 use hallway_core::relay::plaintext::Document;
 use hallway_core::relay::raw::Raw;
 use hallway_core::relay::versioned::{
-    Answer, Attempt, Outcome, Rejection, UpdateId, Value, Versioned,
+    Answer, Attempt, Outcome, Rejection, UpdateError, UpdateId, Value, Versioned,
 };
 
 use crate::model::source::Source;
+
+const MAX_UPDATES: usize = 5;
 
 /// No update of anybody's is lost, and each of ours has one outcome, which is true.
 ///
@@ -19,8 +21,10 @@ use crate::model::source::Source;
 /// When one is lost, or an outcome is not true.
 pub fn check_versioned(bytes: &[u8]) {
     let mut source = Source::Bytes(bytes);
+    let limits = Limits::builder().max_updates(MAX_UPDATES);
+    let limits = limits.build().expect("in range");
     let mut desk = Desk {
-        versioned: Versioned::new(&Limits::DEFAULT, 0, Value::Null),
+        versioned: Versioned::new(&limits, 0, Value::Null),
         version: 0,
         value: Value::Null,
         written: BTreeSet::new(),
@@ -85,11 +89,13 @@ impl Desk {
 
     fn step(&mut self, source: &mut Source<'_>) {
         match source.below(10) {
-            0 | 1 => {
-                if let Ok(update) = self.versioned.request(self.now) {
-                    assert!(self.asked.insert(update));
+            0 | 1 => match self.versioned.request(self.now) {
+                Ok(update) => assert!(self.asked.insert(update)),
+                Err(UpdateError::Full) => {
+                    assert_eq!(self.asked.len() - self.outcomes.len(), MAX_UPDATES);
                 }
-            }
+                Err(other) => panic!("{other}"),
+            },
             2 => {
                 self.others += 1;
                 self.write(format!("other{}", self.others));
