@@ -31,17 +31,17 @@ fn text(bytes: &[u8]) -> String {
 /// The bytes that `text` spells in either base64 alphabet, bit by bit. Other characters are
 /// skipped, and the first `=` ends it.
 fn spelled(text: &str) -> Vec<u8> {
-    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bits = Vec::with_capacity(text.len() * 6);
     for byte in text.bytes().take_while(|byte| *byte != b'=') {
-        let byte = match byte {
-            b'-' => b'+',
-            b'_' => b'/',
-            other => other,
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => continue,
         };
-        if let Some(value) = alphabet.iter().position(|letter| *letter == byte) {
-            bits.extend([5, 4, 3, 2, 1, 0].map(|place| value >> place & 1 == 1));
-        }
+        bits.extend([5, 4, 3, 2, 1, 0].map(|place| value >> place & 1 == 1));
     }
     let whole = bits.chunks_exact(8);
     whole
