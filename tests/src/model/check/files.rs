@@ -47,7 +47,7 @@ fn object(source: &mut Source<'_>, names: &[&str], texts: &[&str], longest: usiz
         }
         text.push_str(space);
     }
-    if plan.once_in(8) && longest > text.len() {
+    if plan.once_in(64) && longest > text.len() {
         let padding = longest - text.len() - plan.below(2);
         text.push_str(&" ".repeat(padding));
     }

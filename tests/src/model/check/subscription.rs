@@ -165,7 +165,10 @@ impl Run {
             1..4 => self.tell(&Fact::Opened(epoch)),
             4 => self.tell(&Fact::DialFailed(epoch, failure(source))),
             5 | 6 => self.tell(&Fact::Gone(epoch, code(source))),
-            7..9 => self.tell(&Fact::Message(epoch, &said(source))),
+            7..9 => {
+                self.tell(&Fact::Message(epoch, &said(source)));
+                self.check_memory();
+            }
             9 => self.tell(&Fact::Pong(epoch)),
             10 => self.tell(&Fact::Token(epoch, !source.once_in(3))),
             11 => match source.below(8) {
@@ -178,8 +181,14 @@ impl Run {
             12 => self.time(source),
             13 | 14 => self.due(source),
             15..17 => self.act(),
-            17 => self.answer(source),
-            18 => self.ask(source),
+            17 => {
+                self.answer(source);
+                self.check_memory();
+            }
+            18 => {
+                self.ask(source);
+                self.check_memory();
+            }
             _ => self.transmit(epoch, !source.once_in(4)),
         }
     }
@@ -368,8 +377,12 @@ impl Run {
         assert_eq!(machine.unsent(), model.book.outbox().len(), "the outbox");
         assert_eq!(machine.pending_requests(), model.book.pending().count());
         assert_eq!(machine.ignored(), model.ignored());
+    }
+
+    /// What was said or taken is kept within bounds; nothing else takes memory.
+    fn check_memory(&self) {
         let most = self.limits.worst_case_bytes() + FIELDS;
-        assert!(footprint(machine) <= most, "memory is bounded");
+        assert!(footprint(&self.machine) <= most, "memory is bounded");
     }
 
     /// Ends it: the actions that are left hang up and do nothing else.
@@ -386,5 +399,6 @@ impl Run {
         self.tell(&Fact::Connect);
         self.tell(&Fact::Reconnect);
         self.agree();
+        self.check_memory();
     }
 }
