@@ -31,8 +31,8 @@ pub fn check_cipher(bytes: &[u8]) {
     assert_eq!(error, unopened(&cipher, bytes));
     assert_eq!(cipher.open_text(&base64::encode(bytes)), Err(error));
     check_sealed(&cipher, bytes, at);
-    // An agreement of keys takes longer than all else together.
-    if form / 2 == 0 {
+    // An agreement of keys takes longer than all else together, and a search favours bytes of 0.
+    if form / 2 == 85 {
         check_bundle(bytes, at);
     }
 }
