@@ -64,7 +64,7 @@ fn machine(model: &str) -> &str {
         "eager-exchange" => "exchange",
         "rough-link" => "link",
         "cramped-crowd" => "crowd",
-        "policy" | "queues" => "subscription",
+        "policy" | "forced" | "queues" => "subscription",
         "relay-link" | "relay-acks" => "relay_link",
         "relay-cursor" | "relay-lag" => "relay_cursor",
         "relay-outbox" => "relay_outbox",

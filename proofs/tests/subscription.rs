@@ -90,6 +90,16 @@ fn policy() {
 }
 
 #[test]
+fn forced() {
+    breaks(
+        SubscriptionModel::forced,
+        Size::Small,
+        Flaw::ForcesByBreaking,
+        "budgets are given back by proof of health, by a sleep or by the caller alone",
+    );
+}
+
+#[test]
 fn queues() {
     for (flaw, name) in [
         (

@@ -74,7 +74,8 @@ impl Retries {
         self.dials
     }
 
-    /// The dials are proved, the budgets are not: the connection has not ended.
+    /// The connection has proved itself, so that its dials count no more; the budgets are whole once
+    /// it ends.
     pub(super) fn prove(&mut self) {
         self.dials = 0;
     }

@@ -26,6 +26,7 @@ pub(super) struct Waits<T> {
 }
 
 impl Witness {
+    /// The server reads what was taken.
     pub(super) fn written_packet(&mut self, id: Option<u64>, is_answer: bool) {
         let expected = match self.queued.first() {
             Some(Queued::Event(asked)) => {

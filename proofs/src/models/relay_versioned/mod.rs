@@ -191,7 +191,8 @@ pub struct VersionedModel {
 }
 
 impl VersionedModel {
-    /// One value.
+    /// One value. The deep one is of a server that answers every write, and of one update more than
+    /// may wait; with silences, too, there are more than ten million states.
     #[must_use]
     pub fn sized(size: Size) -> Self {
         let small = Purse {
@@ -207,12 +208,14 @@ impl VersionedModel {
             Size::Quick => Purse {
                 updates: 2,
                 errors: 1,
+                races: 1,
                 breaks: 1,
                 ..small
             },
             Size::Deep => Purse {
                 updates: 3,
                 errors: 1,
+                silences: 0,
                 races: 1,
                 breaks: 1,
                 ..small

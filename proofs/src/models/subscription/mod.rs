@@ -56,6 +56,8 @@ pub enum Flaw {
     HidesConnected,
     /// A dial may take for ever.
     HidesDialDeadline,
+    /// A forced reconnect is passed off as a connection that broke.
+    ForcesByBreaking,
 }
 
 /// How often the world and the caller may do what makes the model larger.
@@ -387,7 +389,7 @@ impl Model for SubscriptionModel {
             }
             Step::Send => Self::send(&mut state)?,
             Step::Answer => Self::answer(&mut state)?,
-            Step::Force => Self::force(&mut state)?,
+            Step::Force => self.force(&mut state)?,
             Step::Close => Self::close(&mut state)?,
         }
         (state != *before).then_some(state)

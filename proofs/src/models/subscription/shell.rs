@@ -336,9 +336,16 @@ impl SubscriptionModel {
         Some(())
     }
 
-    pub(super) fn force(state: &mut State) -> Option<()> {
+    pub(super) fn force(&self, state: &mut State) -> Option<()> {
         state.purse.forced -= 1;
-        let event = state.machine.reconnect(at(state.now))?;
+        let now = at(state.now);
+        let event = match state.transports.open() {
+            Some(epoch) if self.has(Flaw::ForcesByBreaking) => {
+                state.leave();
+                state.machine.handle_closed(epoch, None, now)?
+            }
+            _ => state.machine.reconnect(now)?,
+        };
         state.refused = None;
         state.witness.forced(Some(&event));
         Some(())
