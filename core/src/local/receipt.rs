@@ -35,10 +35,8 @@ impl Receipt {
     pub(super) fn parts(&mut self, id: EntryId, at: UnixTime) -> [&[u8]; 3] {
         if self.at != Some(at) {
             self.at = Some(at);
-            let time = self.head.get_mut(TIME_AT..);
-            if let Some(time) = time.and_then(|time| time.first_chunk_mut()) {
-                *time = at.iso8601();
-            }
+            let time = self.head.iter_mut().skip(TIME_AT);
+            time.zip(at.iso8601()).for_each(|(at, byte)| *at = byte);
         }
         [&self.head, self.number.spell(id.get()), b"\"}}\n"]
     }
