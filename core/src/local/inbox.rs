@@ -304,9 +304,8 @@ impl Inbox {
     pub fn mark_processed(&mut self, id: EntryId) -> usize {
         let mut removed = 0_usize;
         while self.entries.front().is_some_and(|entry| entry.id <= id) {
-            if let Some(entry) = self.pop() {
-                self.spares.keep(entry.message);
-            }
+            let text = self.pop().map(|entry| entry.message);
+            self.spares.keep(text.unwrap_or_default());
             removed = removed.saturating_add(1);
         }
         removed
