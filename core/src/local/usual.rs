@@ -4,8 +4,6 @@
 //! What is read here, the general way ([`Message::parse`](super::message::Message::parse)) reads
 //! the same; what is not is left to it.
 
-use core::ops::Range;
-
 use crate::scan::{is_plain, quote};
 
 /// What such a frame says.
@@ -38,14 +36,10 @@ impl<'a> Usual<'a> {
             if end != b"}}" || !is_plain(text.as_bytes()) {
                 return None;
             }
-            let part = |range: Range<usize>| text.get(range).unwrap_or_default();
             let head = text.len().saturating_sub(behind.len());
-            let from = head.saturating_add(BEFORE_TOKEN);
-            return Some(Self {
-                kind,
-                token: part(from..from.saturating_add(token.len())),
-                head: part(0..head),
-            });
+            let (head, tail) = text.split_at_checked(head)?;
+            let token = tail.get(BEFORE_TOKEN..)?.get(..token.len())?;
+            return Some(Self { kind, token, head });
         }
     }
 }
@@ -57,9 +51,8 @@ const BEFORE_TOKEN: usize = br#","meta":{"authToken":""#.len();
 #[inline]
 fn string(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let inner = text.strip_prefix(b"\"")?;
-    let end = quote(inner)?;
-    let behind = inner.get(end.saturating_add(1)..).unwrap_or_default();
-    Some((inner.get(..end).unwrap_or_default(), behind))
+    let (text, behind) = inner.split_at_checked(quote(inner)?)?;
+    Some((text, behind.get(1..)?))
 }
 
 #[cfg(test)]
