@@ -134,12 +134,11 @@ pub(crate) fn said(source: &mut Source<'_>) -> Said {
             } else {
                 "can_use_tool"
             },
-            input: match source.below(16) {
-                14 => format!("[{}]", "1,".repeat(150) + "1"),
-                15 => format!("[{}]", "1,".repeat(450) + "1"),
-                _ => source
+            input: match source.pick(&[0, 0, 0, 300, 900]) {
+                0 => source
                     .pick(&["{}", r#"{"command":"ls"}"#, "null"])
                     .to_owned(),
+                long => format!("[{}]", "1,".repeat(long / 2) + "1"),
             },
         },
     }
