@@ -236,7 +236,10 @@ impl World {
                 if self.rng.once_in(16) {
                     self.tell(&Fact::Time);
                 }
-                self.take(turn);
+                // The caller has heard of the end.
+                if !matches!(turn, Turn::Caller) || self.judge.closed().is_none() {
+                    self.take(turn);
+                }
             }
             (_, Some(due)) => {
                 let is_calm = self.server.is_steady || self.server.is_hopeless;
