@@ -578,6 +578,8 @@ def worst_case_bytes(binary):
     sizes, _ = binary.paths("entry_bytes", [])
     (entry,) = sizes[0].state.solver.eval_upto(sizes[0].result, 2)
     usage = 24  # a u32 beside two usize
+    slack = 64  # of an entry whose memory was another's
+    spares = 65_536 + 256 * 2 * 24  # that memory, in strings of three usize
 
     def formula(path, i, control):
         value = {name: i.of(term) for (name, _, _), term in zip(LIMITS, values)}
@@ -586,8 +588,8 @@ def worst_case_bytes(binary):
         clients = value["max_clients"] + value["max_refused_clients"]
         if control == "refused clients take no memory":
             clients = value["max_clients"]
-        entries = value["max_inbox_entries"] * (2 * entry + 2 * usage)
-        total = clients * each + value["max_inbox_bytes"] + entries
+        entries = value["max_inbox_entries"] * (2 * entry + 2 * usage + slack)
+        total = clients * each + value["max_inbox_bytes"] + entries + spares
         fits = z3.And(
             value["max_frame_bytes"] <= value["max_inbox_bytes"],
             value["max_frame_bytes"] <= value["max_inbox_bytes_per_peer"],

@@ -232,6 +232,8 @@ fn register(bench: &mut Bench, at: usize, messages: &mut Series, peers: &mut Ser
         progress(&format!("{} sessions", messages.at), round, rounds);
         let load = || Ok(target.pipelined(bench.flow(1), bench.options.span)?.total);
         messages.values.push(cost(&server, load)?);
+        // It would have this program's one core, and not share the work between its threads.
+        bench.unpin_client()?;
         let since = Instant::now();
         let listed = Command::new(&bench.options.program)
             .args(["peers", "--json", "--config-dir"])
@@ -239,6 +241,7 @@ fn register(bench: &mut Bench, at: usize, messages: &mut Series, peers: &mut Ser
             .env_clear()
             .output()?;
         peers.values.push(since.elapsed().as_secs_f64() * 1000.0);
+        bench.cores.pin_client(false)?;
         let lines = listed.stdout.split(|byte| *byte == b'\n').count() - 1;
         ensure!(lines == peers.at, "{lines} of {} sessions listed", peers.at);
     }
