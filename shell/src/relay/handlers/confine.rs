@@ -2,7 +2,8 @@
 //! asks at every opening, for the tool and all that it starts.
 //!
 //! A tool reads what it was given, and what is below it. It runs itself and what the system
-//! installs. It lists nothing else, writes nothing, connects nowhere over TCP and signals nobody
+//! installs, programs and libraries, which it may therefore read as well. It lists nothing else,
+//! reads no other file of the system or of its user, writes nothing, connects nowhere over TCP and signals nobody
 //! (the last two where the kernel is new enough).
 
 use std::io;
@@ -14,12 +15,18 @@ use tokio::process::{Child, Command};
 /// Where systems keep programs and libraries: what is there may be read and run by its name, so
 /// that a tool finds its libraries, but not listed.
 #[cfg(target_os = "linux")]
-const INSTALLED: [&str; 9] = [
-    "/usr",
+const INSTALLED: [&str; 15] = [
     "/bin",
+    "/usr/bin",
+    "/usr/local/bin",
     "/lib",
     "/lib32",
     "/lib64",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libexec",
+    "/usr/local/lib",
     "/etc/ld.so.cache",
     "/nix/store",
     "/gnu/store",

@@ -2,8 +2,8 @@
 //!
 //! Each method is off until it is allowed by name. Paths are those within the working
 //! directory, by their text and by where they lead: they are opened below its handle, and no
-//! symbolic link is followed; tools are confined to them by the kernel. Commands end in time, with all that they started, and what they
-//! print is bounded.
+//! symbolic link is followed; tools are confined to them by the kernel. Commands end in time,
+//! with all that they started, and what they print is bounded.
 
 mod beneath;
 mod command;
