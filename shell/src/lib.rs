@@ -36,6 +36,7 @@ pub mod paths;
 pub mod relay;
 #[cfg(feature = "session")]
 pub mod session;
+mod shares;
 
 pub use hallway_core as core;
 pub use home::Home;

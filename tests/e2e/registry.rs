@@ -28,12 +28,13 @@ fn write(home: &Home, pid: u32, content: impl AsRef<[u8]>) {
     fs::write(path_of(home, pid), content).unwrap();
 }
 
-/// Rewrites a daemon's record.
+/// Puts another record into the place of a daemon's, which it does not stand for.
 fn change(home: &Home, served: &Served, change: impl FnOnce(&mut Value)) {
     let path = path_of(home, served.pid);
     let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     change(&mut record);
-    fs::write(&path, record.to_string()).unwrap();
+    fs::remove_file(&path).unwrap();
+    write(home, served.pid, record.to_string());
 }
 
 fn listed(home: &Home) -> Vec<u32> {

@@ -1,12 +1,14 @@
 //! `hallway peers`: who is there.
 
+use std::fmt::{Display, Write as _};
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use hallway_core::UnixTime;
+use serde_json::Value;
 
 use super::args::Peers;
 use super::error::{Exit, Failed};
-use super::output::Output;
+use super::output::{Output, print_all};
 use super::terminal::visible;
 use crate::clock;
 use crate::home::Home;
@@ -17,23 +19,20 @@ pub(super) async fn run(
     home: &Home,
     output: &Output,
 ) -> Result<ExitCode, Failed> {
-    let mut peers = if arguments.all {
-        peers::all(home)?
-    } else {
-        peers::live(home)?
-    };
+    let wanted = |standing: &Standing| arguments.all || standing.is_there();
+    if output.json && !arguments.probe {
+        return print(&peers::each(home, wanted, |peer| line(&peer))?);
+    }
+    let mut peers = peers::each(home, wanted, |peer| peer)?;
     if arguments.probe {
         peers::probe(home, &mut peers).await;
-        if !arguments.all {
-            peers.retain(|peer| peer.standing.is_there());
-        }
+        peers.retain(|peer| wanted(&peer.standing));
     }
     if output.json {
-        let lines: Vec<_> = peers.iter().map(|peer| value(peer).to_string()).collect();
-        if !lines.is_empty() {
-            output.raw(&lines.join("\n"))?;
-        }
-    } else if peers.is_empty() {
+        let lines: Vec<_> = peers.iter().map(line).collect();
+        return print(&lines);
+    }
+    if peers.is_empty() {
         output.raw("no live sessions; start one with `hallway serve` or `hallway run`")?;
     } else {
         output.raw(&table(&peers))?;
@@ -41,39 +40,61 @@ pub(super) async fn run(
     Ok(Exit::Done.into())
 }
 
-fn value(peer: &PeerInfo) -> Value {
-    let mut value = json!({
-        "pid": peer.pid,
-        "name": peer.name,
-        "sessionId": peer.session_id,
-        "kind": peer.kind,
-        "cwd": peer.cwd,
-        "startedAt": peer.started_at.map(hallway_core::UnixTime::as_millis),
-        "address": peer.socket_path.as_ref().map(|path| format!("uds:{path}")),
-    });
-    let (live, reachable) = match &peer.standing {
-        Standing::Live => (true, Value::Null),
-        Standing::Reachable { after } => {
-            set(&mut value, "ms", json!(after.as_secs_f64() * 1_000.0));
-            (true, json!(true))
-        }
-        Standing::Unreachable { why } => {
-            set(&mut value, "why", json!(why));
-            (true, json!(false))
-        }
-        Standing::Absent { why } => {
-            set(&mut value, "why", json!(why));
-            (false, json!(false))
-        }
-    };
-    set(&mut value, "live", json!(live));
-    set(&mut value, "reachable", reachable);
-    value
+fn print(lines: &[String]) -> Result<ExitCode, Failed> {
+    print_all(lines.concat().as_bytes())?;
+    Ok(Exit::Done.into())
 }
 
-fn set(object: &mut Value, name: &str, value: Value) {
-    if let Value::Object(members) = object {
-        members.insert(name.to_owned(), value);
+/// One line of JSON. There may be many of them: it is written without a tree.
+fn line(peer: &PeerInfo) -> String {
+    let (live, reachable, milliseconds, why) = match &peer.standing {
+        Standing::Live => (true, None, None, None),
+        Standing::Reachable { after } => (true, Some(true), Some(after.as_secs_f64() * 1e3), None),
+        Standing::Unreachable { why } => (true, Some(false), None, Some(why)),
+        Standing::Absent { why } => (false, Some(false), None, Some(why)),
+    };
+    let address = peer.socket_path.as_ref().map(|path| format!("uds:{path}"));
+    let started_at = peer.started_at.map(UnixTime::as_millis);
+    let mut line = Line::default();
+    line.text("address", address.as_ref());
+    line.text("cwd", peer.cwd.as_ref());
+    line.text("kind", peer.kind.as_ref());
+    line.value("live", Some(live));
+    if milliseconds.is_some() {
+        line.value("ms", milliseconds);
+    }
+    line.text("name", peer.name.as_ref());
+    line.value("pid", Some(peer.pid));
+    line.value("reachable", reachable);
+    line.text("sessionId", peer.session_id.as_ref());
+    line.value("startedAt", started_at);
+    if why.is_some() {
+        line.text("why", why);
+    }
+    line.end()
+}
+
+#[derive(Default)]
+struct Line(String);
+
+impl Line {
+    fn text(&mut self, name: &str, text: Option<&String>) {
+        self.value(name, text.map(|text| Value::from(text.as_str())));
+    }
+
+    /// A number or a truth value is spelled alike here and in JSON.
+    fn value(&mut self, name: &str, value: Option<impl Display>) {
+        let separator = if self.0.is_empty() { '{' } else { ',' };
+        let written = match value {
+            Some(value) => write!(self.0, "{separator}\"{name}\":{value}"),
+            None => write!(self.0, "{separator}\"{name}\":null"),
+        };
+        debug_assert!(written.is_ok(), "a string takes everything");
+    }
+
+    fn end(mut self) -> String {
+        self.0.push_str("}\n");
+        self.0
     }
 }
 

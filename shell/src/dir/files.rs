@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self as sys, Mode, OFlags};
+use rustix::fs::{self as sys, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
@@ -60,11 +60,14 @@ impl OpenFile {
         let mut filled = 0;
         while let Some(space) = content.get_mut(filled..).filter(|space| !space.is_empty()) {
             match (&self.file).read(space) {
-                Ok(0) => {
-                    content.truncate(filled);
-                    return Ok(content);
+                Ok(read) => {
+                    filled = filled.saturating_add(read);
+                    // There was room for more: this is its end.
+                    if read == 0 || filled == size {
+                        content.truncate(filled);
+                        return Ok(content);
+                    }
                 }
-                Ok(read) => filled = filled.saturating_add(read),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(io_error("read", &self.path)(error)),
             }
@@ -74,11 +77,22 @@ impl OpenFile {
         })
     }
 
-    /// Whether no [`Placed`] of a living process stands for it. While `self` is kept, nobody
-    /// else finds that out.
+    /// Whether no [`Placed`] of a living process stands for it. While `self` is kept, none
+    /// comes to stand for it either; others may look, too.
     #[must_use]
     pub fn writer_is_gone(&self) -> bool {
-        lock(&self.file).is_ok_and(|locked| locked)
+        self.share() == Ok(())
+    }
+
+    /// Whether a [`Placed`] of a living process stands for it. Where files cannot be locked,
+    /// neither this is known nor the opposite.
+    #[must_use]
+    pub fn writer_lives(&self) -> bool {
+        self.share() == Err(Errno::WOULDBLOCK)
+    }
+
+    fn share(&self) -> Result<(), Errno> {
+        sys::flock(&self.file, FlockOperation::NonBlockingLockShared)
     }
 }
 
@@ -431,6 +445,18 @@ mod tests {
     }
 
     #[test]
+    fn where_files_cannot_be_locked_nothing_is_known_of_writers() {
+        let (home, dir) = home();
+        fs::write(home.path().join("f"), "").unwrap();
+        let mut open = dir.open_file("f", Role::OwnFile).unwrap();
+        // A handle that is no open file refuses as such a file system does.
+        let handle = OFlags::PATH | OFlags::CLOEXEC;
+        let handle = sys::openat(&*dir.fd, "f", handle, Mode::empty()).unwrap();
+        open.file = File::from(handle);
+        assert!(!open.writer_lives() && !open.writer_is_gone());
+    }
+
+    #[test]
     fn temporaries_of_killed_writers_are_swept_and_no_others() {
         let (home, dir) = home();
         let old = SystemTime::now() - Duration::from_secs(61);
@@ -443,8 +469,7 @@ mod tests {
             let file = fs::File::create(home.path().join(name)).unwrap();
             file.set_modified(modified).unwrap();
         }
-        let busy = dir.open_file(".hallway-2-0.tmp", Role::OwnFile).unwrap();
-        assert!(busy.writer_is_gone(), "locked from here on");
+        let _busy = dir.lock(".hallway-2-0.tmp").unwrap().unwrap();
         assert_eq!(dir.sweep_temporaries(0).unwrap(), 0);
         assert_eq!(dir.sweep_temporaries(100).unwrap(), 1);
         assert_eq!(

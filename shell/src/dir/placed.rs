@@ -168,12 +168,15 @@ mod tests {
     fn a_placed_file_shows_that_its_writer_lives() {
         let (_home, dir) = home();
         let placed = dir.write_atomic("f", b"x").unwrap();
-        assert!(!dir.open_file("f", Role::OwnFile).unwrap().writer_is_gone());
-        placed.keep();
         let open = dir.open_file("f", Role::OwnFile).unwrap();
-        assert!(open.writer_is_gone());
+        assert!(open.writer_lives() && !open.writer_is_gone());
+        placed.keep();
+        assert!(open.writer_is_gone() && !open.writer_lives());
         let second = dir.open_file("f", Role::OwnFile).unwrap();
-        assert!(!second.writer_is_gone(), "one finds out at a time");
+        assert!(second.writer_is_gone(), "others may look, too");
+        assert!(dir.lock("f").unwrap().is_none(), "held while they look");
+        drop((open, second));
+        assert!(dir.lock("f").unwrap().is_some());
     }
 
     #[test]

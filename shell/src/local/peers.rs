@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::home::Home;
 use crate::local::client::{Client, ConnectError};
-use crate::local::registry::{self, RegistryError, Session};
+use crate::local::registry::{self, RegistryError, Scanned};
 use crate::local::target::Resolved;
 
 /// How many peers are pinged at once.
@@ -74,30 +74,7 @@ impl Standing {
 ///
 /// [`RegistryError`] when the registry cannot be read.
 pub fn all(home: &Home) -> Result<Vec<PeerInfo>, RegistryError> {
-    let own = home
-        .environment()
-        .messaging_socket
-        .as_deref()
-        .and_then(|path| path.to_str());
-    let scanned = registry::scan(home.config())?;
-    Ok(scanned
-        .into_iter()
-        .map(|scanned| match scanned.outcome {
-            Ok(session) => describe(&session, own),
-            Err(skipped) => PeerInfo {
-                pid: scanned.pid,
-                name: None,
-                session_id: None,
-                kind: None,
-                cwd: None,
-                started_at: None,
-                socket_path: None,
-                standing: Standing::Absent {
-                    why: skipped.to_string(),
-                },
-            },
-        })
-        .collect())
+    each(home, |_| true, |peer| peer)
 }
 
 /// The sessions whose process lives and has a socket, without this process's own.
@@ -106,9 +83,21 @@ pub fn all(home: &Home) -> Result<Vec<PeerInfo>, RegistryError> {
 ///
 /// [`RegistryError`] when the registry cannot be read.
 pub fn live(home: &Home) -> Result<Vec<PeerInfo>, RegistryError> {
-    let mut peers = all(home)?;
-    peers.retain(|peer| peer.standing.is_there());
-    Ok(peers)
+    each(home, Standing::is_there, |peer| peer)
+}
+
+/// What `take` makes of each that is wanted; many are shared between threads.
+pub(crate) fn each<T: Send>(
+    home: &Home,
+    wanted: impl Fn(&Standing) -> bool + Sync,
+    take: impl Fn(PeerInfo) -> T + Sync,
+) -> Result<Vec<T>, RegistryError> {
+    let own = home.environment().messaging_socket.as_deref();
+    let own = own.and_then(|path| path.to_str());
+    registry::glance(home.config(), |scanned| {
+        let peer = describe(scanned, own);
+        wanted(&peer.standing).then(|| take(peer))
+    })
 }
 
 /// Pings those that are there, many at once, and notes how they stand.
@@ -168,25 +157,26 @@ fn why(error: &ConnectError) -> String {
     }
 }
 
-fn describe(session: &Session, own: Option<&str>) -> PeerInfo {
+fn describe(scanned: Scanned, own: Option<&str>) -> PeerInfo {
+    let session = match scanned.outcome {
+        Ok(session) => session,
+        Err(skipped) => {
+            return PeerInfo {
+                pid: scanned.pid,
+                name: None,
+                session_id: None,
+                kind: None,
+                cwd: None,
+                started_at: None,
+                socket_path: None,
+                standing: Standing::Absent {
+                    why: skipped.to_string(),
+                },
+            };
+        }
+    };
     let record = &session.record;
     let socket_path = record.socket_path().map(String::from);
-    let absent = |why: &str| Standing::Absent {
-        why: why.to_owned(),
-    };
-    let standing = match (session.liveness, socket_path.as_deref()) {
-        (Liveness::Gone, _) => absent("its process has ended"),
-        (Liveness::Recycled, _) => absent("its process has ended; another has its pid"),
-        (Liveness::Foreign, _) => absent("its pid is a process of another user"),
-        (Liveness::Live | Liveness::Doubtful, None) => absent("it has no messaging socket"),
-        (Liveness::Live | Liveness::Doubtful, Some(path)) if Some(path) == own => {
-            absent("it is this session itself")
-        }
-        (Liveness::Live | Liveness::Doubtful, Some(path)) if is_missing(path) => {
-            absent("its socket is gone")
-        }
-        (Liveness::Live | Liveness::Doubtful, Some(_)) => Standing::Live,
-    };
     PeerInfo {
         pid: record.pid(),
         name: record.name().map(String::from),
@@ -194,8 +184,27 @@ fn describe(session: &Session, own: Option<&str>) -> PeerInfo {
         kind: record.kind().map(String::from),
         cwd: record.cwd().map(String::from),
         started_at: record.started_at(),
+        standing: standing(session.liveness, socket_path.as_deref(), own),
         socket_path,
-        standing,
+    }
+}
+
+fn standing(liveness: Liveness, socket_path: Option<&str>, own: Option<&str>) -> Standing {
+    let why = match (liveness, socket_path) {
+        (Liveness::Gone, _) => "its process has ended",
+        (Liveness::Recycled, _) => "its process has ended; another has its pid",
+        (Liveness::Foreign, _) => "its pid is a process of another user",
+        (Liveness::Live | Liveness::Doubtful, None) => "it has no messaging socket",
+        (Liveness::Live | Liveness::Doubtful, Some(path)) if Some(path) == own => {
+            "it is this session itself"
+        }
+        (Liveness::Live | Liveness::Doubtful, Some(path)) if is_missing(path) => {
+            "its socket is gone"
+        }
+        (Liveness::Live | Liveness::Doubtful, Some(_)) => return Standing::Live,
+    };
+    Standing::Absent {
+        why: why.to_owned(),
     }
 }
 

@@ -7,14 +7,12 @@ mod process;
 #[cfg(target_os = "linux")]
 mod tests;
 
-use std::collections::BTreeSet;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::thread::ScopedJoinHandle;
 
-use hallway_core::local::record::{Liveness, Process, Record, RecordError};
+use hallway_core::local::record::{Liveness, Record, RecordError};
 
-use crate::dir::{Dir, DirError, Placed, Role, own_uid};
+use crate::dir::{Dir, DirError, OpenFile, Placed, Role, own_uid};
+use crate::shares;
 pub use process::{Processes, own_process_start, process_facts};
 
 /// The directory of records in the config home.
@@ -23,10 +21,6 @@ pub(super) const DIRECTORY: &str = "sessions";
 pub const ENTRYPOINT: &str = "hallway";
 /// How many entries of the directory are looked at.
 const MAX_SCANNED: usize = 100_000;
-/// How many threads read records at most.
-const MAX_THREADS: usize = 4;
-/// How many records one thread reads at least.
-const SHARE: usize = 500;
 
 /// Why the registry was not read or written.
 #[derive(Debug, thiserror::Error)]
@@ -78,9 +72,7 @@ pub enum Skipped {
 pub struct Session {
     /// What it says of itself.
     pub record: Record,
-    /// What the system says of its process.
-    pub process: Process,
-    /// What follows.
+    /// Whether it is there.
     pub liveness: Liveness,
 }
 
@@ -149,57 +141,58 @@ pub fn publish(config_home: &Path, record: &Record) -> Result<Registered, Regist
 ///
 /// [`RegistryError`] when the directory cannot be listed or must not be trusted.
 pub fn scan(config_home: &Path) -> Result<Vec<Scanned>, RegistryError> {
+    let (processes, own) = (Processes::new(), own_uid());
+    each(config_home, |pid, file| {
+        let outcome = file.map(|(record, _)| {
+            let liveness = record.liveness(&processes.facts(pid), own);
+            Session { record, liveness }
+        });
+        Some(Scanned { pid, outcome })
+    })
+}
+
+/// The same, but what `take` makes of each, and in half the time: of a process nothing is asked
+/// that cannot change whether its session is there, so one may be doubtful here whom
+/// [`scan`] knows to be live.
+pub(super) fn glance<T: Send>(
+    config_home: &Path,
+    take: impl Fn(Scanned) -> Option<T> + Sync,
+) -> Result<Vec<T>, RegistryError> {
+    let (processes, own) = (Processes::new(), own_uid());
+    each(config_home, |pid, file| {
+        let outcome = file.map(|(record, file)| {
+            let liveness = if is_held(&record, &file) && process::may_run(pid) {
+                Liveness::Live
+            } else if record.process_start().is_some() {
+                record.liveness(&processes.facts(pid), own)
+            } else {
+                record.liveness(&processes.presence(pid), own)
+            };
+            Session { record, liveness }
+        });
+        take(Scanned { pid, outcome })
+    })
+}
+
+/// Whether a daemon of ours stands for its record.
+fn is_held(record: &Record, file: &OpenFile) -> bool {
+    record.entrypoint().as_deref() == Some(ENTRYPOINT) && file.writer_lives()
+}
+
+/// What `take` makes of each file that a pid names, in their order. Many are shared between
+/// threads: it is the kernel that takes its time for each.
+fn each<T: Send>(
+    config_home: &Path,
+    take: impl Fn(u32, Result<(Record, OpenFile), Skipped>) -> Option<T> + Sync,
+) -> Result<Vec<T>, RegistryError> {
     let Some(dir) = directory(config_home)? else {
         return Ok(Vec::new());
     };
-    let (processes, own) = (Processes::new(), own_uid());
-    let judge = |pid: &u32| {
-        let outcome = match read(&dir, *pid) {
-            // Withdrawn since the directory was listed.
-            Err(Skipped::File(error)) if error.is_not_found() => return None,
-            Err(skipped) => Err(skipped),
-            Ok(record) => {
-                let process = processes.facts(*pid);
-                let liveness = record.liveness(&process, own);
-                Ok(Session {
-                    record,
-                    process,
-                    liveness,
-                })
-            }
-        };
-        Some(Scanned { pid: *pid, outcome })
-    };
-    let pids: Vec<_> = pids(&dir)?.into_iter().collect();
-    Ok(shared(&pids, judge))
-}
-
-/// What `work` makes of each item, in their order. Many are shared between threads: it is the
-/// kernel that takes its time for each.
-fn shared<T: Sync, U: Send>(items: &[T], work: impl Fn(&T) -> Option<U> + Sync) -> Vec<U> {
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let share = items.len().div_ceil(threads.min(MAX_THREADS)).max(SHARE);
-    let all = |items: &[T]| items.iter().filter_map(&work).collect::<Vec<_>>();
-    std::thread::scope(|scope| {
-        let mut shares = items.chunks(share);
-        let own = shares.next().unwrap_or_default();
-        let others: Vec<_> = shares
-            .map(|share| {
-                let thread = std::thread::Builder::new();
-                (share, thread.spawn_scoped(scope, || all(share)))
-            })
-            .collect();
-        let mut done = all(own);
-        for (share, thread) in others {
-            done.extend(match thread.map(ScopedJoinHandle::join) {
-                Ok(Ok(others)) => others,
-                Ok(Err(panic)) => std::panic::resume_unwind(panic),
-                // The system has no thread to spare.
-                Err(_) => all(share),
-            });
-        }
-        done
-    })
+    Ok(shares::map(&pids(&dir)?, |pid| match read(&dir, *pid) {
+        // Withdrawn since the directory was listed.
+        Err(Skipped::File(error)) if error.is_not_found() => None,
+        found => take(*pid, found),
+    }))
 }
 
 /// Removes records of ours whose process is provably gone, and what killed writers left. Those
@@ -219,11 +212,7 @@ pub fn sweep(config_home: &Path) -> Result<Swept, RegistryError> {
     dir.sweep_temporaries(MAX_SCANNED)?;
     let (processes, own) = (Processes::new(), own_uid());
     for pid in pids(&dir)? {
-        let name = file_name(pid);
-        let Ok(file) = dir.open_file(&name, Role::OwnFile) else {
-            continue;
-        };
-        let Ok(record) = parse(&dir, pid, file.read(Record::MAX_BYTES)) else {
+        let Ok((record, file)) = read(&dir, pid) else {
             continue;
         };
         match record.liveness(&processes.facts(pid), own) {
@@ -235,7 +224,9 @@ pub fn sweep(config_home: &Path) -> Result<Swept, RegistryError> {
             swept.others.push(pid);
         } else if facts.is_abandoned()
             && file.writer_is_gone()
-            && dir.remove_if(&name, facts.identity).unwrap_or(false)
+            && dir
+                .remove_if(&file_name(pid), facts.identity)
+                .unwrap_or(false)
         {
             swept.removed.push(pid);
         }
@@ -265,31 +256,28 @@ fn directory(config_home: &Path) -> Result<Option<Dir>, DirError> {
     }
 }
 
-fn pids(dir: &Dir) -> Result<BTreeSet<u32>, DirError> {
-    let mut pids = BTreeSet::new();
+/// The pids that files are named by, in order.
+fn pids(dir: &Dir) -> Result<Vec<u32>, DirError> {
+    let mut pids = Vec::new();
     for name in dir.names()?.take(MAX_SCANNED) {
         pids.extend(name?.strip_suffix(".json").and_then(canonical_pid));
     }
+    pids.sort_unstable();
+    // A directory that changes while it is listed may name one twice.
+    pids.dedup();
     Ok(pids)
 }
 
-fn read(dir: &Dir, pid: u32) -> Result<Record, Skipped> {
-    parse(
-        dir,
-        pid,
-        dir.read_regular(&file_name(pid), Record::MAX_BYTES),
-    )
-}
-
-fn parse(
-    dir: &Dir,
-    pid: u32,
-    content: Result<zeroize::Zeroizing<Vec<u8>>, DirError>,
-) -> Result<Record, Skipped> {
-    Record::parse(pid, &content?).map_err(|source| Skipped::Content {
-        path: dir.path().join(file_name(pid)),
-        source,
-    })
+fn read(dir: &Dir, pid: u32) -> Result<(Record, OpenFile), Skipped> {
+    let name = file_name(pid);
+    let file = dir.open_file(&name, Role::OwnFile)?;
+    match Record::parse(pid, &file.read(Record::MAX_BYTES)?) {
+        Ok(record) => Ok((record, file)),
+        Err(source) => Err(Skipped::Content {
+            path: dir.path().join(name),
+            source,
+        }),
+    }
 }
 
 fn write(dir: &Dir, record: &Record) -> Result<Placed, RegistryError> {

@@ -107,8 +107,7 @@ pub fn resolve(home: &Home, target: &str) -> Result<Resolved, TargetError> {
             session: None,
         });
     }
-    let scanned = registry::scan(home.config())?;
-    let sessions: Vec<Session> = scanned.into_iter().filter_map(|s| s.outcome.ok()).collect();
+    let sessions = registry::glance(home.config(), |scanned| scanned.outcome.ok())?;
     let live: Vec<&Session> = sessions
         .iter()
         .filter(|session| is_there(session))

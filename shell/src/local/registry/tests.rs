@@ -3,6 +3,7 @@
 use super::*;
 use crate::dir::testing::{age, give_away, home, mkdir, mkfifo, names};
 use crate::dir::{Flaw, Kind};
+use hallway_core::local::record::Process;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::time::Instant;
@@ -126,6 +127,19 @@ fn only_files_named_by_a_pid_are_read() {
 }
 
 #[test]
+fn records_come_by_pid() {
+    let (home, _) = home();
+    for pid in (1..=40).rev() {
+        write_file(&home, &file_name(pid * 7), "{}");
+    }
+    let pids = scan(home.path())
+        .unwrap()
+        .into_iter()
+        .map(|found| found.pid);
+    assert!(pids.eq((1..=40).map(|pid| pid * 7)));
+}
+
+#[test]
 fn a_pid_is_spelled_in_one_way() {
     assert_eq!(canonical_pid("7"), Some(7));
     assert_eq!(canonical_pid("2147483647"), Some(2_147_483_647));
@@ -182,6 +196,51 @@ fn what_is_no_record_is_skipped_with_its_reason() {
     }
 }
 
+fn glanced(home: &tempfile::TempDir) -> Vec<(u32, Liveness)> {
+    let liveness = |found: Scanned| Some((found.pid, found.outcome.ok()?.liveness));
+    glance(home.path(), liveness).unwrap()
+}
+
+#[test]
+fn a_glance_believes_a_living_writer_of_ours_and_nobody_else() {
+    let (home, _) = home();
+    let pid = std::process::id();
+    let mut record = own(pid);
+    record.set_text("processStart", "another boot:1");
+    let held = publish(home.path(), &record).unwrap();
+    let gone = publish(home.path(), &own(GONE)).unwrap();
+    // Who holds the lock is there, whatever the record says; the pid must be there, too.
+    assert_eq!(
+        glanced(&home),
+        [(pid, Liveness::Live), (GONE, Liveness::Gone)]
+    );
+    drop((held, gone));
+    assert!(glanced(&home).is_empty());
+    write_file(&home, &file_name(pid), &record.print());
+    assert_eq!(glanced(&home), [(pid, Liveness::Recycled)]);
+    // Another program may lock its file for any reason.
+    record.set_text("entrypoint", "cli");
+    let _held = publish(home.path(), &record).unwrap();
+    assert_eq!(glanced(&home), [(pid, Liveness::Recycled)]);
+}
+
+#[test]
+fn a_glance_sees_who_is_there_without_asking_since_when() {
+    let (home, _) = home();
+    let pid = std::process::id();
+    let mut record = Record::new(pid);
+    record.set_number("startedAt", 4_000_000_000_000);
+    write_file(&home, &file_name(pid), &record.print());
+    write_file(&home, &file_name(GONE), "{}");
+    assert_eq!(
+        glanced(&home),
+        [(pid, Liveness::Doubtful), (GONE, Liveness::Gone)]
+    );
+    let scanned = scan(home.path()).unwrap();
+    let thorough = scanned[0].outcome.as_ref().unwrap().liveness;
+    assert_eq!(thorough, Liveness::Live);
+}
+
 /// Covers: L5.14a
 #[test]
 fn the_dead_and_the_recycled_are_told_from_the_living() {
@@ -231,11 +290,8 @@ fn dead_records_of_ours_are_swept_and_nothing_else() {
     write_file(&home, &file_name(child.id()), &running.print());
     age(&home.path().join(DIRECTORY).join(file_name(child.id())), 61);
     let dir = Dir::open(&home.path().join(DIRECTORY)).unwrap();
-    let live = dir.open_file(&file_name(GONE + 3), Role::OwnFile).unwrap();
-    assert!(
-        live.writer_is_gone(),
-        "locked from here on, as by a daemon elsewhere"
-    );
+    // As by a daemon elsewhere.
+    let _held = dir.lock(&file_name(GONE + 3)).unwrap().unwrap();
     let swept = sweep(home.path()).unwrap();
     assert_eq!(swept.removed, [pid, GONE]);
     assert_eq!(swept.others, [GONE + 1]);
@@ -282,17 +338,4 @@ fn the_cost_of_a_scan_grows_linearly() {
         large < small * 40,
         "{small:?} for 1,000, {large:?} for 10,000"
     );
-}
-
-#[test]
-fn what_is_shared_between_threads_keeps_its_order() {
-    for count in [0, 1, SHARE - 1, SHARE, SHARE + 1, 3 * SHARE + 1, 20 * SHARE] {
-        let items: Vec<_> = (0..count).collect();
-        let odd = shared(&items, |item| (item % 2 == 1).then_some(item * 2));
-        let expected: Vec<_> = (0..count)
-            .filter(|item| item % 2 == 1)
-            .map(|item| item * 2)
-            .collect();
-        assert_eq!(odd, expected);
-    }
 }
