@@ -21,6 +21,8 @@ mod process;
 mod report;
 #[path = "daemon/scale.rs"]
 mod scale;
+#[path = "daemon/sessions.rs"]
+mod sessions;
 #[path = "daemon/shipped.rs"]
 mod shipped;
 

@@ -1,20 +1,16 @@
 //! How the daemon's cost grows with what else there is: connections, registered sessions, held
 //! messages.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::json;
 
 use crate::figures::{Bench, progress};
 use crate::load::Target;
 use crate::process::{Program, Server};
+use crate::sessions::{Kind, Sessions};
 
 /// Others on the machine, and what the daemon's own share of them is.
 const CONNECTIONS: [usize; 3] = [1, 10, 100];
@@ -24,10 +20,6 @@ const FEW_SESSIONS: [usize; 3] = [1, 10, 100];
 const BATCH: usize = 90;
 /// Batches that fit into an inbox of 1000.
 const BATCHES: usize = 11;
-/// The processes that stand for sessions end by themselves after so many seconds.
-const SESSION_SECONDS: &str = "300";
-/// A server has registered itself by then.
-const REGISTERED: Duration = Duration::from_secs(10);
 /// What was consumed late belongs to the load before.
 const SETTLE: Duration = Duration::from_millis(5);
 
@@ -153,13 +145,14 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Series>> {
     let mut all = flat("messages on every connection", "connections", &CONNECTIONS);
     let mut one = flat("messages on one connection", "connections", &CONNECTIONS);
     let mut registered = flat("messages", "registered sessions", &sessions);
-    let mut peers = Series::new(
-        "hallway peers",
-        "registered sessions",
-        "ms",
-        Shape::Linear,
-        sessions,
-    );
+    let mut peers = [
+        (Kind::Ours, "hallway peers, of hallway"),
+        (Kind::Others, "hallway peers, of other programs"),
+    ]
+    .map(|(kind, name)| {
+        let series = Series::new(name, "registered sessions", "ms", Shape::Linear, sessions);
+        (kind, series)
+    });
     let held = (0..BATCHES).map(|batch| batch * BATCH);
     let mut inbox = Series::new(
         "messages",
@@ -175,9 +168,13 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Series>> {
         fill(bench, &mut inbox)?;
     }
     for at in 0..sessions.len() {
-        register(bench, at, &mut registered, &mut peers)?;
+        for (kind, peers) in &mut peers {
+            register(bench, at, *kind, &mut registered, peers)?;
+        }
     }
-    Ok(vec![all, one, inbox, registered, peers])
+    let mut series = vec![all, one, inbox, registered];
+    series.extend(peers.map(|(_, series)| series));
+    Ok(series)
 }
 
 /// Loads all connections, then one while the others are idle.
@@ -214,7 +211,13 @@ fn fill(bench: &mut Bench, inbox: &mut Series) -> Result<()> {
 }
 
 /// Registers sessions beside a server's own, loads it, and lists them all.
-fn register(bench: &mut Bench, at: usize, messages: &mut Series, peers: &mut Series) -> Result<()> {
+fn register(
+    bench: &mut Bench,
+    at: usize,
+    kind: Kind,
+    messages: &mut Series,
+    peers: &mut Series,
+) -> Result<()> {
     let program = Program::Daemon(bench.options.program.clone());
     let (server, target) = start(bench, &program)?;
     let (Some(messages), Some(peers)) = (messages.points.get_mut(at), peers.points.get_mut(at))
@@ -222,7 +225,7 @@ fn register(bench: &mut Bench, at: usize, messages: &mut Series, peers: &mut Ser
         return Ok(());
     };
     bench.unpin_client()?;
-    let sessions = Sessions::start(messages.at - 1, &server)?;
+    let sessions = Sessions::start(messages.at - 1, kind, &server)?;
     bench.cores.pin_client(false)?;
     target
         .pipelined(bench.flow(1), bench.options.span)
@@ -263,75 +266,4 @@ fn cost(server: &Server, load: impl FnOnce() -> Result<u64>) -> Result<f64> {
     let messages = load()?;
     std::thread::sleep(SETTLE);
     Ok(server.cpu()?.nanos_since(before) as f64 / 1000.0 / messages as f64)
-}
-
-/// Registered processes, all with the socket of one server. Dropping it ends them.
-struct Sessions {
-    children: Vec<Child>,
-}
-
-impl Sessions {
-    fn start(count: usize, server: &Server) -> Result<Self> {
-        let directory = server.config().join("sessions");
-        let since = Instant::now();
-        // The server's own record comes after it listens.
-        while fs::read_dir(&directory).map_or(0, Iterator::count) == 0 {
-            ensure!(since.elapsed() < REGISTERED, "the server is not registered");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let mut sessions = Self {
-            children: Vec::with_capacity(count),
-        };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-        for number in 0..count {
-            let group = sessions.children.first().map_or(0, Child::id);
-            let child = Command::new("sleep")
-                .arg(SESSION_SECONDS)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .process_group(i32::try_from(group)?)
-                .spawn()
-                .context("cannot start a process to register")?;
-            let pid = child.id();
-            sessions.children.push(child);
-            let record = json!({
-                "pid": pid,
-                "sessionId": format!("00000000-0000-4000-8000-{number:012}"),
-                "cwd": "/home/somebody/project",
-                "startedAt": u64::try_from(now.as_millis())?,
-                "kind": "interactive",
-                "entrypoint": "cli",
-                "messagingSocketPath": server.socket(),
-                "name": format!("worker-{number}"),
-            });
-            publish(&directory, pid, &record.to_string())?;
-        }
-        Ok(sessions)
-    }
-}
-
-fn publish(directory: &Path, pid: u32, record: &str) -> Result<()> {
-    let path = directory.join(format!("{pid}.json"));
-    fs::write(&path, record)?;
-    Ok(fs::set_permissions(
-        &path,
-        fs::Permissions::from_mode(0o600),
-    )?)
-}
-
-impl Drop for Sessions {
-    fn drop(&mut self) {
-        if let Some(first) = self.children.first()
-            && kill_process_group(Pid::from_child(first), Signal::KILL).is_err()
-        {
-            eprintln!("warning: the registered processes end in {SESSION_SECONDS} s");
-            return;
-        }
-        for child in &mut self.children {
-            if child.wait().is_err() {
-                eprintln!("warning: process {} could not be waited for", child.id());
-            }
-        }
-    }
 }
