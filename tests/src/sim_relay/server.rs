@@ -2,8 +2,10 @@
 //! sockets and its routes. It is written from the contract, and shares no code with the client.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// A message that is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,11 +49,14 @@ pub(crate) struct Server {
 /// Frames for a socket.
 pub(crate) type Out = Vec<(u64, String)>;
 
+/// The members of an object, as they are written.
+type Members<'a> = BTreeMap<&'a str, &'a RawValue>;
+
 impl Server {
     /// The first frame on a socket.
     pub(crate) fn hello() -> String {
-        let body = json!({"sid": "e", "upgrades": [], "pingInterval": 15_000, "pingTimeout": 45_000, "maxPayload": 20_000});
-        format!("0{body}")
+        r#"0{"maxPayload":20000,"pingInterval":15000,"pingTimeout":45000,"sid":"e","upgrades":[]}"#
+            .to_owned()
     }
 
     /// A socket is gone.
@@ -67,13 +72,13 @@ impl Server {
     /// When the frame is none that a client may send.
     pub(crate) fn frame(&mut self, socket: u64, frame: &str) -> Out {
         if let Some(auth) = frame.strip_prefix("40") {
-            let auth: Value = serde_json::from_str(auth).expect("an object");
+            let auth: Members<'_> = serde_json::from_str(auth).expect("an object");
             let member = if self.machine {
                 "machineId"
             } else {
                 "sessionId"
             };
-            assert_eq!(auth[member], "S");
+            assert_eq!(auth[member].get(), r#""S""#);
             self.joined.insert(socket, BTreeSet::new());
             return vec![(socket, r#"40{"sid":"s"}"#.into())];
         }
@@ -87,16 +92,17 @@ impl Server {
         assert!(frame.len() <= 20_000, "a frame of {} bytes", frame.len());
         let at = frame.find('[').unwrap_or_else(|| panic!("{frame}"));
         let (head, list) = frame.split_at(at);
-        let list: Value = serde_json::from_str(list).expect("a list");
+        let list: Vec<&RawValue> = serde_json::from_str(list).expect("a list");
         if let Some(id) = head.strip_prefix("43") {
             let id = id.parse().expect("a number");
-            let answer = list[0].as_str().expect("a string").to_owned();
+            let answer = text(list[0]);
             let call = self.calls.remove(&(socket, id));
             self.answers.push((call.expect("asked, and once"), answer));
             return Out::new();
         }
         let id = head.strip_prefix("42").expect("an event");
-        let (mut out, ack) = self.event(socket, list[0].as_str().expect("a name"), &list[1]);
+        let data = list.get(1).map_or("{}", |data| data.get());
+        let (mut out, ack) = self.event(socket, &text(list[0]), data);
         match (id, ack) {
             ("", _) | (_, None) => {}
             (id, Some(ack)) => out.push((socket, format!("43{id}[{ack}]"))),
@@ -104,31 +110,32 @@ impl Server {
         out
     }
 
-    fn event(&mut self, socket: u64, name: &str, data: &Value) -> (Out, Option<Value>) {
+    fn event(&mut self, socket: u64, name: &str, data: &str) -> (Out, Option<String>) {
         let none = Out::new();
+        let members: Members<'_> = serde_json::from_str(data).expect("an object");
         match name {
-            "ping" => (none, Some(json!({}))),
-            "machine-update-metadata" if self.machine => self.update(data, "metadata"),
-            "machine-update-state" if self.machine => self.update(data, "daemonState"),
+            "ping" => (none, Some("{}".to_owned())),
+            "machine-update-metadata" if self.machine => self.update(&members, "metadata"),
+            "machine-update-state" if self.machine => self.update(&members, "daemonState"),
             "machine-alive" if self.machine => (none, None),
             "rpc-register" => {
-                let method = data["method"].as_str().expect("a text");
+                let method = members["method"];
                 let methods = self.joined.get_mut(&socket).expect("joined");
-                methods.insert(method.to_owned());
-                let told = json!(["rpc-registered", {"method": method}]);
-                (vec![(socket, format!("42{told}"))], None)
+                methods.insert(text(method));
+                let told = format!(r#"42["rpc-registered",{{"method":{method}}}]"#);
+                (vec![(socket, told)], None)
             }
             other if self.machine => panic!("the event {other} of a machine"),
             "message" => {
-                let id = data["localId"].as_str().map(str::to_owned);
-                self.store(id, data["message"].as_str().expect("a text"));
+                let id = members.get("localId").and_then(|id| nullable(id));
+                self.store(id, &text(members["message"]));
                 (none, None)
             }
-            "update-metadata" => self.update(data, "metadata"),
-            "update-state" => self.update(data, "agentState"),
+            "update-metadata" => self.update(&members, "metadata"),
+            "update-state" => self.update(&members, "agentState"),
             "usage-report" => {
-                self.usage = Some(data.clone());
-                (none, Some(json!({"success": true})))
+                self.usage = serde_json::from_str(data).ok();
+                (none, Some(r#"{"success":true}"#.to_owned()))
             }
             "session-end" => {
                 self.ended = true;
@@ -139,26 +146,27 @@ impl Server {
         }
     }
 
-    fn update(&mut self, data: &Value, member: &str) -> (Out, Option<Value>) {
+    fn update(&mut self, data: &Members<'_>, member: &str) -> (Out, Option<String>) {
         let slot = match member {
             "metadata" => &mut self.metadata,
             _ => &mut self.state,
         };
         let id = if self.machine { "machineId" } else { "sid" };
-        assert_eq!(data[id], "S");
-        let success = data["expectedVersion"] == slot.version;
+        assert_eq!(data[id].get(), r#""S""#);
+        let success = data["expectedVersion"].get().parse() == Ok(slot.version);
         if success {
             slot.version += 1;
         }
         if success && !(self.forgets_writes && member == "metadata") {
-            slot.value = data[member].as_str().map(str::to_owned);
+            slot.value = nullable(data[member]);
         }
         let result = if success {
             "success"
         } else {
             "version-mismatch"
         };
-        let ack = json!({"result": result, "version": slot.version, member: slot.value});
+        let (version, value) = (slot.version, quoted(slot.value.as_deref()));
+        let ack = format!(r#"{{"{member}":{value},"result":"{result}","version":{version}}}"#);
         let out = if success {
             self.tell_value(member)
         } else {
@@ -173,18 +181,25 @@ impl Server {
             "metadata" => &self.metadata,
             _ => &self.state,
         };
-        let value = json!({"value": slot.value, "version": slot.version});
-        self.tell(&if self.machine {
-            json!({"t": "update-machine", "machineId": "S", member: value})
-        } else {
-            json!({"t": "update-session", "id": "S", member: value})
+        let (version, value) = (slot.version, quoted(slot.value.as_deref()));
+        let value = format!(r#""{member}":{{"value":{value},"version":{version}}}"#);
+        self.tell(&match (self.machine, member) {
+            (true, "metadata") => {
+                format!(r#"{{"machineId":"S",{value},"t":"update-machine"}}"#)
+            }
+            (true, _) => format!(r#"{{{value},"machineId":"S","t":"update-machine"}}"#),
+            (false, "metadata") => format!(r#"{{"id":"S",{value},"t":"update-session"}}"#),
+            (false, _) => format!(r#"{{{value},"id":"S","t":"update-session"}}"#),
         })
     }
 
-    fn tell(&self, body: &Value) -> Out {
-        let update = json!(["update", {"id": "u", "seq": 1, "body": body, "createdAt": 1}]);
-        let each = |socket: &u64| (*socket, format!("42{update}"));
-        self.joined.keys().map(each).collect()
+    fn tell(&self, body: &str) -> Out {
+        let frame = |socket: &u64| {
+            let update =
+                format!(r#"42["update",{{"body":{body},"createdAt":1,"id":"u","seq":1}}]"#);
+            (*socket, update)
+        };
+        self.joined.keys().map(frame).collect()
     }
 
     /// Stores a message, unless it is there; then a number is lost. Its number, and whether it
@@ -212,40 +227,45 @@ impl Server {
     /// Tells every socket of a message.
     pub(crate) fn tell_message(&self, seq: u64) -> Out {
         let stored = self.messages.iter().find(|stored| stored.seq == seq);
-        let message = row(stored.expect("stored"));
-        self.tell(&json!({"t": "new-message", "sid": "S", "message": message}))
+        let mut body = r#"{"message":"#.to_owned();
+        row(&mut body, stored.expect("stored"));
+        body.push_str(r#","sid":"S","t":"new-message"}"#);
+        self.tell(&body)
     }
 
     /// `POST /v3/sessions/:id/messages`.
     pub(crate) fn post(&mut self, body: &str) -> (Out, String) {
-        let body: Value = serde_json::from_str(body).expect("JSON");
-        let messages = body["messages"].as_array().expect("a list");
+        let body: Members<'_> = serde_json::from_str(body).expect("JSON");
+        let messages = body["messages"].get();
+        let messages: Vec<Members<'_>> = serde_json::from_str(messages).expect("a list");
         assert!((1..=100).contains(&messages.len()));
-        let (mut out, mut answer) = (Out::new(), Vec::new());
-        for message in messages {
-            let id = message["localId"].as_str().expect("a text").to_owned();
-            let content = message["content"].as_str().expect("a text");
-            let (seq, new) = self.store(Some(id.clone()), content);
-            answer.push(json!({"id": "m", "seq": seq, "localId": id}));
+        let (mut out, mut answer) = (Out::new(), r#"{"messages":["#.to_owned());
+        for (at, message) in messages.iter().enumerate() {
+            let id = text(message["localId"]);
+            let (seq, new) = self.store(Some(id), &text(message["content"]));
+            let (comma, id) = (comma(at), message["localId"]);
+            let told = write!(answer, r#"{comma}{{"id":"m","localId":{id},"seq":{seq}}}"#);
+            told.expect("a text takes all");
             if new {
                 out.extend(self.tell_message(seq));
             }
         }
-        (out, json!({"messages": answer}).to_string())
+        answer.push_str("]}");
+        (out, answer)
     }
 
     /// `GET /v3/sessions/:id/messages?after_seq=`.
     pub(crate) fn page(&self, after: u64, limit: usize) -> String {
         let mut beyond = self.messages.iter().filter(|stored| stored.seq > after);
-        let rows: Vec<_> = beyond.by_ref().take(limit).map(row).collect();
+        let rows = rows(beyond.by_ref().take(limit));
         let more = beyond.next().is_some();
-        json!({"messages": rows, "hasMore": more}).to_string()
+        format!(r#"{{"hasMore":{more},"messages":[{rows}]}}"#)
     }
 
     /// `GET /v1/sessions/:id/messages`.
     pub(crate) fn history(&self) -> String {
-        let newest: Vec<_> = self.messages.iter().rev().take(150).map(row).collect();
-        json!({"messages": newest}).to_string()
+        let rows = rows(self.messages.iter().rev().take(150));
+        format!(r#"{{"messages":[{rows}]}}"#)
     }
 
     /// Calls the method `echo` on the socket that has it for longest.
@@ -258,11 +278,45 @@ impl Server {
         let id = self.next_call;
         self.next_call += 1;
         self.calls.insert((socket, id), expected);
-        let call = json!(["rpc-request", {"method": "S:echo", "params": params}]);
-        Some((socket, format!("42{id}{call}")))
+        let params = quoted(Some(params));
+        let call = format!(r#"42{id}["rpc-request",{{"method":"S:echo","params":{params}}}]"#);
+        Some((socket, call))
     }
 }
 
-fn row(stored: &Stored) -> Value {
-    json!({"id": format!("m{}", stored.seq), "seq": stored.seq, "content": {"t": "encrypted", "c": stored.content}, "localId": stored.local_id, "createdAt": 1, "updatedAt": 1})
+fn rows<'a>(messages: impl Iterator<Item = &'a Stored>) -> String {
+    let mut rows = String::new();
+    for (at, stored) in messages.enumerate() {
+        rows.push_str(comma(at));
+        row(&mut rows, stored);
+    }
+    rows
+}
+
+fn row(to: &mut String, stored: &Stored) {
+    let (seq, id) = (stored.seq, quoted(stored.local_id.as_deref()));
+    let content = quoted(Some(&stored.content));
+    let row = write!(
+        to,
+        r#"{{"content":{{"c":{content},"t":"encrypted"}},"createdAt":1,"id":"m{seq}","localId":{id},"seq":{seq},"updatedAt":1}}"#
+    );
+    row.expect("a text takes all");
+}
+
+/// What is between the members of a list, before this one.
+fn comma(at: usize) -> &'static str {
+    if at == 0 { "" } else { "," }
+}
+
+fn text(raw: &RawValue) -> String {
+    nullable(raw).expect("a text")
+}
+
+fn nullable(raw: &RawValue) -> Option<String> {
+    serde_json::from_str(raw.get()).expect("a text or null")
+}
+
+/// As JSON has it.
+fn quoted(text: Option<&str>) -> String {
+    serde_json::to_string(&text).expect("a text")
 }

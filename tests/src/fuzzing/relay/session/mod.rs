@@ -6,7 +6,8 @@
 //! the user said is delivered once, though it be replayed, and nothing else as the user's. Of an
 //! honest server, in the end: everything that was taken is stored, once and in order, and told
 //! so; everything that was said is delivered, once and in order; an update that was applied is
-//! there. A machine says that it is alive every 20 s of a connection, and never sooner.
+//! there. Where it ends before that: what came so far is the beginning of that. A machine says that
+//! it is alive every 20 s of a connection, and never sooner.
 
 mod heard;
 mod hostile;
@@ -35,7 +36,7 @@ use serde_json::json;
 
 use crate::sim_relay::server::Server;
 use heard::hear;
-use operation::{Fate, Line, Operation, Served, failure};
+use operation::{Course, Fate, Line, Operation, Served, failure};
 
 /// Longer runs reach nothing new.
 const MAX_OPERATIONS: usize = 96;
@@ -47,8 +48,7 @@ const ALIVE: Duration = Duration::from_secs(20);
 #[derive(Arbitrary, Clone, Debug)]
 pub struct SessionOperations {
     served: Served,
-    /// It lies.
-    hostile: bool,
+    course: Course,
     operations: Vec<Operation>,
 }
 
@@ -59,13 +59,13 @@ impl SessionOperations {
         Self::arbitrary_take_rest(Unstructured::new(bytes)).ok()
     }
 
-    /// Runs them, and lets the session come to rest.
+    /// Runs them, and lets the session come to rest, or ends it.
     ///
     /// # Panics
     ///
     /// When the client does or says what it must not.
     pub fn check(self) {
-        let mut world = World::new(self.served, self.hostile);
+        let mut world = World::new(self.served, self.course == Course::Hostile);
         world.client.connect(world.now);
         world.drain();
         for operation in self.operations.into_iter().take(MAX_OPERATIONS) {
@@ -73,7 +73,10 @@ impl SessionOperations {
             world.drain();
             world.check();
         }
-        world.settle();
+        if self.course == Course::Rests {
+            world.settle();
+        }
+        world.close();
     }
 }
 

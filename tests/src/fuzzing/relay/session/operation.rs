@@ -31,6 +31,33 @@ impl Arbitrary<'_> for Served {
     }
 }
 
+/// What becomes of the session.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Course {
+    /// In the end the network works, and the session comes to rest.
+    Rests,
+    /// It ends in the middle.
+    Stops,
+    /// The server lies.
+    Hostile,
+}
+
+impl Arbitrary<'_> for Course {
+    fn arbitrary(unstructured: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
+        // To come to rest takes longer than all else: one run of four with an honest server does.
+        let byte = u8::arbitrary(unstructured)?;
+        Ok(match byte & 7 {
+            odd if odd & 1 == 1 => Self::Hostile,
+            0 => Self::Rests,
+            _ => Self::Stops,
+        })
+    }
+
+    fn size_hint(depth: usize) -> (usize, Option<usize>) {
+        u8::size_hint(depth)
+    }
+}
+
 /// What becomes of a request.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]
 pub(super) enum Fate {

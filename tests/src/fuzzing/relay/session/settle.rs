@@ -8,9 +8,9 @@ use hallway_core::relay::raw::Raw;
 use super::{Fate, World, cipher};
 
 impl World {
-    pub(super) fn settle(mut self) {
-        if self.hostile || self.closed || self.end_asked {
-            return self.close();
+    pub(super) fn settle(&mut self) {
+        if self.closed || self.end_asked {
+            return;
         }
         self.client.listen();
         self.client.resume();
@@ -33,8 +33,12 @@ impl World {
             "it does not come to rest: {:?}",
             self.client
         );
-        self.judge();
-        self.close();
+        let messages = self.server.messages.iter();
+        let ours = messages.filter_map(|message| message.local_id.as_ref());
+        let kept = |id: &&String| !self.refused.contains(*id);
+        let sent = self.sent.iter().filter(kept).count();
+        assert_eq!(ours.filter(kept).count(), sent, "what was sent is stored");
+        assert_eq!(self.heard, self.said, "what was said is heard");
     }
 
     /// One thing is done that can be.
@@ -70,41 +74,60 @@ impl World {
     fn is_at_rest(&self) -> bool {
         self.client.unsent() == 0
             && self.updates.is_empty()
+            && self.stored.len() + self.refused.len() == self.sent.len()
             && self.heard.len() == self.said.len()
             && self.client.cursor() >= self.server.seq
             && self.client.is_registered("echo")
             && (!self.server.machine || self.signs > 1)
     }
 
+    /// What came so far is the beginning of what must come.
     fn judge(&self) {
-        let stored = self.server.messages.iter();
-        let ours: Vec<_> = stored
-            .filter_map(|message| Some((message.local_id.clone()?, message.seq)))
-            .collect();
-        let kept = |id: &&String| !self.refused.contains(*id);
-        // What was refused may have been stored before: this server changes its mind.
-        let found: Vec<_> = ours.iter().map(|(id, _)| id).filter(kept).collect();
-        let sent: Vec<_> = self.sent.iter().filter(kept).collect();
-        assert_eq!(found, sent, "what was sent is stored in order and once");
+        let messages = self.server.messages.iter();
+        let ours = messages.filter_map(|message| Some((message.local_id.as_ref()?, message.seq)));
+        let mut sent = self.sent.iter();
+        let mut number = 0;
         for (id, seq) in ours {
-            let told = self.stored.get(&id);
-            assert!(self.refused.contains(&id) || told == Some(&seq), "{id}");
+            // What was refused may have been stored before: this server changes its mind.
+            if self.refused.contains(id) {
+                continue;
+            }
+            let next = sent.find(|id| !self.refused.contains(*id));
+            assert_eq!(next, Some(id), "what was sent is stored in order and once");
+            let told = self.stored.get(id);
+            assert!(told.is_none_or(|told| *told == seq), "{id}");
+            number += usize::from(told.is_some());
         }
-        assert_eq!(self.heard, self.said, "what was said is heard in order");
-        for (target, key) in &self.applied {
-            let sealed = match target {
-                Target::Metadata => &self.server.metadata.value,
-                Target::State => &self.server.state.value,
-            };
-            let plain = cipher().open_text(sealed.as_ref().expect("a value"));
+        assert_eq!(
+            number,
+            self.stored.len(),
+            "what is told to be stored is stored"
+        );
+        let in_order = self.said.starts_with(&self.heard);
+        assert!(
+            in_order,
+            "what was said is heard in order: {:?}",
+            self.heard
+        );
+        self.judge_value(Target::Metadata, self.server.metadata.value.as_deref());
+        self.judge_value(Target::State, self.server.state.value.as_deref());
+    }
+
+    fn judge_value(&self, of: Target, sealed: Option<&str>) {
+        let applied = self.applied.iter();
+        let mut keys = applied.filter(|(target, _)| *target == of).peekable();
+        if keys.peek().is_some() {
+            let plain = cipher().open_text(sealed.expect("a value"));
             let plain = plain.expect("ours");
-            let there = plain.raw().get(key).map(Raw::as_str);
-            assert_eq!(there, Some("1"), "an applied update is there: {key}");
+            for (_, key) in keys {
+                let there = plain.raw().get(key).map(Raw::as_str);
+                assert_eq!(there, Some("1"), "an applied update is there: {key}");
+            }
         }
     }
 
     /// It ends, and everything has had its outcome.
-    fn close(mut self) {
+    pub(super) fn close(mut self) {
         self.hear_from(Client::close);
         self.drain();
         self.check();
@@ -118,5 +141,8 @@ impl World {
         self.fetch(Fate::Done);
         self.drain();
         assert_eq!(self.heard.len(), heard, "heard after the end");
+        if !self.hostile {
+            self.judge();
+        }
     }
 }
