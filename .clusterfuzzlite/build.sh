@@ -8,5 +8,5 @@ for target in $(cargo fuzz list | grep -vx canary); do
     cp "$built/$target" "$OUT/"
     zip --quiet --junk-paths --recurse-paths "$OUT/${target}_seed_corpus.zip" "fuzz/corpus/$target"
     cp fuzz/hallway.dict "$OUT/$target.dict"
-    printf '[libfuzzer]\nmax_len = %s\n' "$(fuzz/max-len "$target")" >"$OUT/$target.options"
+    { echo "[libfuzzer]" && fuzz/options "$target" | sed 's/^-//; s/=/ = /'; } >"$OUT/$target.options"
 done
