@@ -174,9 +174,12 @@ pub(super) fn glance<T: Send>(
     })
 }
 
-/// Whether a daemon of ours stands for its record.
+/// Whether a daemon of ours stands for its record. Who may open a file may lock it: what others
+/// may open tells nothing.
 fn is_held(record: &Record, file: &OpenFile) -> bool {
-    record.entrypoint().as_deref() == Some(ENTRYPOINT) && file.writer_lives()
+    record.entrypoint().as_deref() == Some(ENTRYPOINT)
+        && file.facts().mode & 0o077 == 0
+        && file.writer_lives()
 }
 
 /// What `take` makes of each file that a pid names, in their order. Many are shared between

@@ -110,21 +110,19 @@ impl Default for Processes {
 }
 
 /// The user of a process that certainly runs; `None` when that takes another look.
+#[cfg(target_os = "linux")]
 fn running(pid: u32) -> Option<u32> {
-    #[cfg(target_os = "linux")]
-    {
-        // Of a process alone: a thread is refused. While it is not reaped, the pid is its own.
-        let handle = pidfd_open(
-            i32::try_from(pid).ok().and_then(Pid::from_raw)?,
-            PidfdFlags::empty(),
-        )
-        .ok()?;
-        let uid = sys::stat(format!("/proc/{pid}")).ok()?.st_uid;
-        // It is readable once the process has ended, reaped or not.
-        let mut ended = [PollFd::new(&handle, PollFlags::IN)];
-        (poll(&mut ended, Some(&Timespec::default())) == Ok(0)).then_some(uid)
-    }
-    #[cfg(not(target_os = "linux"))]
+    let id = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+    // Of a process alone: a thread is refused. While it is not reaped, the pid is its own.
+    let handle = pidfd_open(id, PidfdFlags::empty()).ok()?;
+    let uid = sys::stat(format!("/proc/{pid}")).ok()?.st_uid;
+    // It is readable once the process has ended, reaped or not.
+    let mut ended = [PollFd::new(&handle, PollFlags::IN)];
+    (poll(&mut ended, Some(&Timespec::default())) == Ok(0)).then_some(uid)
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn running(_: u32) -> Option<u32> {
     None
 }
 

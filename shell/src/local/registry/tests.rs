@@ -214,6 +214,10 @@ fn a_glance_believes_a_living_writer_of_ours_and_nobody_else() {
         glanced(&home),
         [(pid, Liveness::Live), (GONE, Liveness::Gone)]
     );
+    // Unless anybody may have locked it.
+    let path = home.path().join(DIRECTORY).join(file_name(pid));
+    crate::dir::testing::chmod(&path, 0o604);
+    assert_eq!(glanced(&home)[0], (pid, Liveness::Recycled));
     drop((held, gone));
     assert!(glanced(&home).is_empty());
     write_file(&home, &file_name(pid), &record.print());
