@@ -25,9 +25,10 @@ static BLOCKS: AtomicU64 = AtomicU64::new(0);
 
 /// Costs from none to this many times the canonical one are told apart in so many steps.
 const STEPS: usize = 1_024;
-/// The bound, in blocks, of which a copy of any length has few: 30 times the blocks, of empty lines in reads of
-/// single bytes, are 13 times the instructions.
-const MAX_TIMES: u64 = 40;
+/// The bound, in blocks, of which canonical frames have few: copies and words that are compared at
+/// once. 40 times the blocks are 18 times the instructions, and those are what the bound of the
+/// contract is about: `cargo bench -p hallway-tests --bench cost -- fuzz/found/cost` counts them.
+const MAX_TIMES: u64 = 80;
 
 /// What the fuzzer takes for coverage: one counter for each step.
 #[unsafe(link_section = "__libfuzzer_extra_counters")]

@@ -2,7 +2,7 @@
 //! against one of canonical frames: at most [`MAX_TIMES`].
 //!
 //! `cargo bench -p hallway-tests --bench cost` counts the inputs of `fuzz/corpus/cost`;
-//! `-- DIRECTORY…` counts those of other directories, as of `fuzz/found/cost`. It needs valgrind,
+//! `-- DIRECTORY…` counts those of other directories of the workspace, as of `fuzz/found/cost`. It needs valgrind,
 //! and fails without it and when a byte costs more. `-- --quick`, or no `--bench` argument, only
 //! serves them.
 
@@ -47,8 +47,12 @@ fn run(mut arguments: Vec<String>) -> Result<bool, String> {
         || arguments.iter().any(|argument| argument == "--quick");
     arguments.retain(|argument| !argument.starts_with("--"));
     if arguments.is_empty() {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/cost");
-        arguments.push(corpus.display().to_string());
+        arguments.push("fuzz/corpus/cost".to_owned());
+    }
+    // Cargo starts it in the package, where nobody types its command.
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for argument in &mut arguments {
+        *argument = workspace.join(&*argument).display().to_string();
     }
     let inputs = inputs(&arguments)?;
     if inputs.is_empty() {
