@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use stateright::{Checker, Expectation, Model};
 
-use crate::search::{Failure, Findings, Proof, search};
+use crate::search::{Failure, Findings, Proof, Until, search};
 
 /// How large a state space is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +36,7 @@ pub struct Named {
     /// What it is about.
     pub about: &'static str,
     statements: Box<dyn Fn() -> Vec<Statement>>,
-    check: Box<dyn Fn(Size) -> Report>,
+    check: Box<dyn Fn(Size, Until<'static>) -> Report>,
     explore: Box<dyn Fn(u16)>,
 }
 
@@ -51,7 +51,7 @@ impl Named {
             name,
             about,
             statements: Box::new(move || statements(&model(Size::Small))),
-            check: Box::new(move |size| Report::new(model, size)),
+            check: Box::new(move |size, until| Report::new(model, size, until)),
             explore: Box::new(move |port| {
                 let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
                 model(Size::Quick).checker().serve(address);
@@ -65,10 +65,10 @@ impl Named {
         (self.statements)()
     }
 
-    /// Searches it twice.
+    /// Searches it twice; only once where the first search ended before its end.
     #[must_use]
-    pub fn check(&self, size: Size) -> Report {
-        (self.check)(size)
+    pub fn check(&self, size: Size, until: Until<'static>) -> Report {
+        (self.check)(size, until)
     }
 
     /// Serves stateright's explorer on a port of the loopback interface.
@@ -105,15 +105,24 @@ pub struct Report {
 }
 
 impl Report {
-    fn new<M>(model: fn(Size) -> M, size: Size) -> Self
+    fn new<M>(model: fn(Size) -> M, size: Size, until: Until<'_>) -> Self
     where
         M: Proof + Send + Sync + 'static,
         M::State: Clone + Debug + Hash + PartialEq + Send + Sync + 'static,
         M::Action: Clone + Debug + PartialEq + Send + Sync,
     {
         let start = Instant::now();
-        let findings = search(&model(size), None);
+        let findings = search(&model(size), until);
         let took = start.elapsed();
+        if until != Until::End && !findings.failures.is_empty() {
+            return Self {
+                stateright_states: findings.states,
+                findings,
+                took,
+                stateright_failures: Vec::new(),
+                stateright_took: Duration::ZERO,
+            };
+        }
         let start = Instant::now();
         let checker = model(size).checker().spawn_dfs().join();
         Self {

@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use hallway_proofs::check::Size;
 use hallway_proofs::exhaustive::{LETTERS, cuts, framer, message, scan};
+use hallway_proofs::search::Until;
 use hallway_proofs::{models, mutants, trace};
 
 const USAGE: &str = "usage: hallway-proofs check [--small | --deep] [NAME…]
+       hallway-proofs refute [--small] NAME…
        hallway-proofs explore NAME [PORT]
        hallway-proofs exhaustive [MORE]
        hallway-proofs mutants [WORD]
@@ -18,9 +20,11 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["check", "--deep", names @ ..] => check(Size::Deep, names),
-        ["check", "--small", names @ ..] => check(Size::Small, names),
-        ["check", names @ ..] => check(Size::Quick, names),
+        ["check", "--deep", names @ ..] => check(Size::Deep, Until::End, names),
+        ["check", "--small", names @ ..] => check(Size::Small, Until::End, names),
+        ["check", names @ ..] => check(Size::Quick, Until::End, names),
+        ["refute", "--small", names @ ..] => check(Size::Small, Until::Broken, names),
+        ["refute", names @ ..] => check(Size::Quick, Until::Broken, names),
         ["explore", name] => explore(name, 3_000),
         ["explore", name, port] => port
             .parse()
@@ -42,7 +46,8 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-fn check(size: Size, names: &[&str]) -> ExitCode {
+/// Checks the models of these names, or all; with [`Until::Broken`] each until it is refuted.
+fn check(size: Size, until: Until<'static>, names: &[&str]) -> ExitCode {
     let models = models::all();
     if names
         .iter()
@@ -53,7 +58,7 @@ fn check(size: Size, names: &[&str]) -> ExitCode {
     let mut all_hold = true;
     for model in models {
         if names.is_empty() || names.contains(&model.name) {
-            let report = model.check(size);
+            let report = model.check(size, until);
             print!("{}: {report}", model.name);
             all_hold &= report.holds();
         }
@@ -75,7 +80,7 @@ fn explore(name: &str, port: u16) -> ExitCode {
 
 /// The exhaustive proofs that grow with their bound, `more` beyond those of an optimised test.
 fn exhaustive(more: usize) -> ExitCode {
-    let proofs: [(&str, &dyn Fn() -> u64); 14] = [
+    let proofs: [(&str, &dyn Fn() -> u64); 15] = [
         ("framer, 2 letters, every cut", &|| {
             framer::every_cut(&["a", "\n"], 14 + more, false)
         }),
@@ -97,7 +102,10 @@ fn exhaustive(more: usize) -> ExitCode {
             message::every_beginning(message::PIECES, 7 + more)
         }),
         ("messages, all beginnings of few pieces", &|| {
-            message::every_beginning(message::FEW_PIECES, 10 + more)
+            message::every_beginning(message::FEW_PIECES, 12 + more)
+        }),
+        ("messages, all that begin with a meta", &|| {
+            message::every_meta(message::FEW_PIECES, 11 + more)
         }),
         ("scanner, numbers", &|| scan::every_number(7 + more)),
         ("scanner, strings", &|| scan::every_string(6 + more)),

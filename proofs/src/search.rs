@@ -111,12 +111,23 @@ impl Edge {
     }
 }
 
-/// Searches the whole state space of `model`, or until the invariant `until` is broken.
+/// How far a search goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Until<'a> {
+    /// Through the whole state space.
+    End,
+    /// Until an invariant is broken: what breaks one may make the state space endless.
+    Broken,
+    /// Until this invariant is broken.
+    This(&'a str),
+}
+
+/// Searches the state space of `model`.
 ///
 /// # Panics
 ///
 /// With more than 2^31 states or 8 goals.
-pub fn search<M>(model: &M, until: Option<&str>) -> Findings
+pub fn search<M>(model: &M, until: Until<'_>) -> Findings
 where
     M: Proof,
     M::State: Clone + Hash + PartialEq,
@@ -141,7 +152,7 @@ where
             for name in broken {
                 let trace = graph.trace(model, number);
                 failures.push(Failure { name, trace });
-                if until == Some(name) {
+                if until == Until::Broken || until == Until::This(name) {
                     return graph.findings(depth, failures);
                 }
             }

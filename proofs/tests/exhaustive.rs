@@ -28,7 +28,8 @@ fn messages_mean_what_the_oracle_says() {
     assert!(message::every_text(size(4, 5)) > 1_000);
     assert!(message::every_string(size(4, 5)) > 1_000);
     assert!(message::every_beginning(message::PIECES, size(6, 8)) > 1_000);
-    assert!(message::every_beginning(message::FEW_PIECES, size(9, 11)) > 1_000);
+    assert!(message::every_beginning(message::FEW_PIECES, size(9, 13)) > 1_000);
+    assert!(message::every_meta(message::FEW_PIECES, size(9, 12)) > 1_000);
 }
 
 #[test]

@@ -3,10 +3,13 @@
 
 use hallway_proofs::check::Size;
 use hallway_proofs::models;
+use hallway_proofs::search::Until;
 
 fn holds(name: &str) {
     let found = models::all().into_iter().find(|model| model.name == name);
-    let report = found.expect("there is such a model").check(Size::Small);
+    let report = found
+        .expect("there is such a model")
+        .check(Size::Small, Until::End);
     println!("{name}: {report}");
     assert!(report.holds(), "{name}: {report}");
     assert!(report.findings.states > 100, "{name}: {report}");

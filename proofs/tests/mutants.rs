@@ -11,7 +11,7 @@ use hallway_proofs::models::crowd::{self, CrowdModel};
 use hallway_proofs::models::exchange::{self, ExchangeModel};
 use hallway_proofs::models::inbox::{self, InboxModel};
 use hallway_proofs::models::link::{self, LinkModel};
-use hallway_proofs::search::{Proof, search};
+use hallway_proofs::search::{Proof, Until, search};
 use stateright::{Checker, HasDiscoveries};
 
 /// Asserts that `model` breaks the property `name`, and returns a shortest way to do so.
@@ -21,7 +21,7 @@ where
     M::State: Clone + Debug + Hash + PartialEq + Send + Sync + 'static,
     M::Action: Clone + Debug + PartialEq + Send + Sync,
 {
-    let findings = search(&model(), Some(name));
+    let findings = search(&model(), Until::This(name));
     let failure = findings
         .failures
         .iter()

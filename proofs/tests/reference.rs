@@ -4,13 +4,13 @@
 use hallway_proofs::check::broken;
 use hallway_proofs::models::policy::Statement;
 use hallway_proofs::models::reference::ReferenceModel;
-use hallway_proofs::search::search;
+use hallway_proofs::search::{Until, search};
 use stateright::{Checker, HasDiscoveries, Model};
 
 /// A shortest way to break `statement`, which stateright breaks, too.
 fn shortest(statement: Statement) -> Vec<String> {
     let name = statement.words();
-    let findings = search(&ReferenceModel::new(statement), Some(name));
+    let findings = search(&ReferenceModel::new(statement), Until::This(name));
     let failure = findings
         .failures
         .into_iter()

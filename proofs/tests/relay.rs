@@ -9,7 +9,7 @@ use hallway_proofs::models::relay_cursor::{self, CursorModel};
 use hallway_proofs::models::relay_link::{self, LinkModel};
 use hallway_proofs::models::relay_outbox::{self, OutboxModel};
 use hallway_proofs::models::relay_versioned::{self, VersionedModel};
-use hallway_proofs::search::{Proof, search};
+use hallway_proofs::search::{Proof, Until, search};
 use stateright::{Checker, HasDiscoveries};
 
 fn breaks<M>(model: impl Fn() -> M, name: &'static str)
@@ -18,7 +18,7 @@ where
     M::State: Clone + Debug + Hash + PartialEq + Send + Sync + 'static,
     M::Action: Clone + Debug + PartialEq + Send + Sync,
 {
-    let findings = search(&model(), Some(name));
+    let findings = search(&model(), Until::This(name));
     let mut failures = findings.failures.iter();
     let failure = failures.find(|failure| failure.name == name);
     let failure = failure.unwrap_or_else(|| panic!("{name} holds"));

@@ -2,12 +2,12 @@
 
 use hallway_proofs::check::{Size, broken};
 use hallway_proofs::models::subscription::{Flaw, SubscriptionModel};
-use hallway_proofs::search::search;
+use hallway_proofs::search::{Until, search};
 use stateright::{Checker, Model};
 
 fn breaks(model: fn(Size) -> SubscriptionModel, size: Size, flaw: Flaw, name: &str) {
     let flawed = || model(size).with(flaw);
-    let findings = search(&flawed(), Some(name));
+    let findings = search(&flawed(), Until::This(name));
     let failure = findings
         .failures
         .iter()

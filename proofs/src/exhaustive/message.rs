@@ -157,6 +157,18 @@ pub fn every_beginning(pieces: &[&str], most: usize) -> u64 {
     extend(&subject, pieces, most, &Place::default(), &mut text)
 }
 
+/// Every message that begins with a `meta`, and goes on with at most `most` of `pieces`, as
+/// [`every_beginning`] does: the token alone, first, last, in between, and again.
+pub fn every_meta(pieces: &[&str], most: usize) -> u64 {
+    let begun = ["{", "\"meta\"", ":", "{"];
+    let place = begun
+        .iter()
+        .try_fold(Place::default(), |place, piece| place.after(piece));
+    let place = place.expect("it may begin so");
+    let subject = Subject::default();
+    extend(&subject, pieces, most, &place, &mut begun.concat())
+}
+
 fn extend(
     subject: &Subject,
     pieces: &[&str],

@@ -37,6 +37,19 @@ struct Mutant {
 
 /// How many seconds the proofs may take to notice: a mutant may make a state space endless.
 const PATIENCE_SECONDS: &str = "300";
+/// How many seconds a build may take.
+const BUILD_SECONDS: &str = "1800";
+/// How `timeout` ends when it ended its command.
+const TIMED_OUT: Option<i32> = Some(124);
+
+/// What the proofs did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Passed,
+    Failed,
+    /// They had not ended in time.
+    Hung,
+}
 
 /// The names of all mutants.
 #[must_use]
@@ -56,20 +69,25 @@ pub fn run(word: &str) -> Result<usize> {
     let mut survivors = 0;
     for mutant in table::MUTANTS.iter().filter(chosen) {
         if !sound.contains(&mutant.killer) {
-            if copy.prove(mutant)? {
+            let verdict = copy.prove(mutant)?;
+            if verdict != Verdict::Passed {
                 let killer = mutant.killer;
-                let what = format!("{killer:?} fails on the sources as they are");
+                let what = format!("{killer:?} on the sources as they are: {verdict:?}");
                 return Err(Error::other(what));
             }
             sound.push(mutant.killer);
         }
-        let noticed = copy.is_noticed(mutant)?;
-        let verdict = if noticed { "caught" } else { "NOT CAUGHT" };
+        let verdict = copy.judge(mutant)?;
+        let said = match verdict {
+            Verdict::Failed => "caught",
+            Verdict::Hung => "caught, as its proofs do not end",
+            Verdict::Passed => "NOT CAUGHT",
+        };
         println!(
-            "{verdict}: {} ({}, by {:?})",
+            "{said}: {} ({}, by {:?})",
             mutant.name, mutant.file, mutant.killer
         );
-        survivors += usize::from(!noticed);
+        survivors += usize::from(verdict == Verdict::Passed);
     }
     fs::remove_dir_all(&copy.root)?;
     Ok(survivors)
@@ -105,7 +123,8 @@ impl Copy {
         Ok(Self { root, target })
     }
 
-    fn is_noticed(&self, mutant: &Mutant) -> Result<bool> {
+    /// What the proofs do when the source is broken.
+    fn judge(&self, mutant: &Mutant) -> Result<Verdict> {
         let path = self.root.join("core/src").join(mutant.file);
         let source = fs::read_to_string(&path)?;
         if source.matches(mutant.from).count() != 1 {
@@ -115,16 +134,16 @@ impl Copy {
             )));
         }
         fs::write(&path, source.replacen(mutant.from, mutant.to, 1))?;
-        let noticed = self.prove(mutant);
+        let verdict = self.prove(mutant);
         fs::write(&path, source)?;
-        noticed
+        verdict
     }
 
-    /// Whether the proofs fail on the sources as they stand in the copy, which must build.
-    fn prove(&self, mutant: &Mutant) -> Result<bool> {
+    /// What the proofs do on the sources as they stand in the copy, which must build.
+    fn prove(&self, mutant: &Mutant) -> Result<Verdict> {
         let (build, run): (&[&str], &[&str]) = match mutant.killer {
-            Killer::Small(model) => (&["build"], &["run", "--", "check", "--small", model]),
-            Killer::Quick(model) => (&["build"], &["run", "--", "check", model]),
+            Killer::Small(model) => (&["build"], &["run", "--", "refute", "--small", model]),
+            Killer::Quick(model) => (&["build"], &["run", "--", "refute", model]),
             Killer::Exhaustive => {
                 let test = &["test", "--test", "exhaustive"];
                 (&["test", "--test", "exhaustive", "--no-run"], test)
@@ -134,17 +153,22 @@ impl Copy {
                 &["test", "--test", "loom"],
             ),
         };
-        let built = self.cargo(mutant, build).status()?;
+        let built = self.cargo(mutant, BUILD_SECONDS, build).status()?;
         if !built.success() {
             return Err(Error::other(format!("{} does not build", mutant.name)));
         }
-        Ok(!self.cargo(mutant, run).status()?.success())
+        let ran = self.cargo(mutant, PATIENCE_SECONDS, run).status()?;
+        Ok(match ran.code() {
+            Some(0) => Verdict::Passed,
+            TIMED_OUT => Verdict::Hung,
+            _ => Verdict::Failed,
+        })
     }
 
-    fn cargo(&self, mutant: &Mutant, args: &[&str]) -> Command {
+    fn cargo(&self, mutant: &Mutant, seconds: &str, args: &[&str]) -> Command {
         let mut command = Command::new("timeout");
         let (verb, rest) = args.split_first().unwrap_or((&"build", &[]));
-        command.args([PATIENCE_SECONDS, "cargo", verb, "--release", "-q"]);
+        command.args([seconds, "cargo", verb, "--release", "-q"]);
         command.args(["-p", "hallway-proofs"]).args(rest);
         command
             .current_dir(&self.root)

@@ -125,7 +125,7 @@ impl ExchangeModel {
             Reply::Blank,
             Reply::TooLong,
         ];
-        const CUTS: &[Cut] = &[Cut::Whole, Cut::Half];
+        const CUTS: &[Cut] = &[Cut::Whole, Cut::Half, Cut::ButOne];
         match size {
             Size::Small => Self::new((&REQUESTS[..2], 2), (&REPLIES[..5], 1), &CUTS[..1]),
             Size::Quick => Self::new((REQUESTS, 2), (REPLIES, 2), CUTS),

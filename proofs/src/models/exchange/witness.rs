@@ -105,6 +105,8 @@ pub(super) struct Witness {
     lines: VecDeque<Reply>,
     /// How many bytes of `lines` were read.
     fed: usize,
+    /// How many bytes of answered requests are not written; they are before all others.
+    behind: usize,
     requests: VecDeque<Request>,
     ended: Option<Failure>,
     pub(super) answered: bool,
@@ -136,7 +138,8 @@ impl Witness {
     }
 
     pub(super) fn wrote(&mut self, n: usize) {
-        let mut rest = n;
+        let mut rest = n.saturating_sub(self.behind);
+        self.behind = self.behind.saturating_sub(n);
         for request in &mut self.requests {
             let part = rest.min(request.unwritten);
             request.unwritten -= part;
@@ -193,6 +196,7 @@ impl Witness {
         if result != Some(due) {
             self.is_wrong(Wrong::Outcome);
         }
+        self.behind += request.unwritten;
         if outcome.is_some_and(|outcome| outcome.written != (request.unwritten == 0)) {
             self.is_wrong(Wrong::Written);
         }
@@ -257,6 +261,7 @@ impl Witness {
 
     /// Forgets what a closed exchange will not look at.
     pub(super) fn close(&mut self) {
+        self.behind = 0;
         self.lines.clear();
         self.fed = 0;
         for request in &mut self.requests {
