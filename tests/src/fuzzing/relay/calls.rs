@@ -225,9 +225,10 @@ fn integer(value: &Value) -> Option<bool> {
     let Some(double) = value.as_f64() else {
         return Some(false);
     };
-    if value.is_u64() || double <= 0.0 {
-        return Some(double >= 0.0);
+    if value.is_u64() || double < 0.0 {
+        return Some(value.is_u64());
     }
+    // What is too small for a double is zero there, too.
     let is_exact = double < 1e15 && (double - double.round()).abs() > 1e-9;
     is_exact.then_some(false)
 }

@@ -8,7 +8,7 @@ use hallway_core::relay::plaintext::Field;
 use hallway_core::relay::raw::{Raw, Text};
 use hallway_core::relay::rpc::{self, Refusal, Request};
 use hallway_core::relay::update::{
-    Body, Ephemeral, SessionRow, StoredMessage, Update, VersionedValue,
+    Body, Ephemeral, MachineRow, SessionRow, StoredMessage, Update, VersionedValue,
 };
 
 use super::calls::check_calls;
@@ -36,6 +36,7 @@ pub fn check_update(bytes: &[u8]) {
     }
     check_body(raw);
     check_row(raw, members);
+    check_machine(raw, members);
     check_ephemeral(raw, members);
 }
 
@@ -60,6 +61,7 @@ fn check_body(raw: Raw<'_>) {
         Some("update-machine") => {
             named("machineId").is_some() && value_fits("metadata") && value_fits("daemonState")
         }
+        Some("delete-machine") => named("machineId").is_some(),
         _ => false,
     };
     assert_eq!(!matches!(body, Body::Other(_)), known, "{}", raw.as_str());
@@ -87,6 +89,7 @@ fn check_body(raw: Raw<'_>) {
             check_value(daemon_state, last(members, "daemonState"));
         }
         Body::DeleteSession { sid } => same_text(sid, last(members, "sid")),
+        Body::DeleteMachine { machine_id } => same_text(machine_id, last(members, "machineId")),
         Body::NewSession(row) => same_text(&row.id, last(members, "id")),
         Body::Other(other) => assert_eq!(*other, raw),
         other => panic!("{other:?}"),
@@ -137,6 +140,18 @@ fn check_row(raw: Raw<'_>, members: &[Member<'_>]) {
     assert_eq!(Some(row.metadata_version), version);
     let again = row.to_json();
     let again = Raw::parse(&again).and_then(SessionRow::parse);
+    assert_eq!(again, Some(row.clone()), "{}", raw.as_str());
+}
+
+fn check_machine(raw: Raw<'_>, members: &[Member<'_>]) {
+    let row = MachineRow::parse(raw);
+    assert_eq!(row.is_some(), is_machine(members), "{}", raw.as_str());
+    let Some(row) = row else { return };
+    same_text(&row.id, last(members, "id"));
+    let version = last(members, "daemonStateVersion").and_then(number);
+    assert_eq!(Some(row.daemon_state_version), version);
+    let again = row.to_json();
+    let again = Raw::parse(&again).and_then(MachineRow::parse);
     assert_eq!(again, Some(row.clone()), "{}", raw.as_str());
 }
 
@@ -359,6 +374,15 @@ fn is_row(members: &[Member<'_>]) -> bool {
         && last(members, "metadataVersion").is_some_and(whole)
         && last(members, "agentStateVersion").is_some_and(whole)
         && ["metadata", "agentState", "dataEncryptionKey"]
+            .iter()
+            .all(|name| fits_or_null(members, name, is_string))
+}
+
+fn is_machine(members: &[Member<'_>]) -> bool {
+    last(members, "id").is_some_and(is_string)
+        && last(members, "metadataVersion").is_some_and(whole)
+        && last(members, "daemonStateVersion").is_some_and(whole)
+        && ["metadata", "daemonState", "dataEncryptionKey"]
             .iter()
             .all(|name| fits_or_null(members, name, is_string))
 }
