@@ -175,6 +175,17 @@ mod exchange {
     }
 
     #[test]
+    fn a_request_is_written_with_its_last_byte_and_not_before() {
+        for (left, written) in [(0, true), (1, false)] {
+            let mut exchange = Exchange::new(&Limits::DEFAULT);
+            exchange.send(DRAFT, &token(), T0, WALL).unwrap();
+            exchange.handle_output(exchange.pending().len() - left);
+            exchange.handle_broken();
+            assert_eq!(exchange.poll_outcome().unwrap().written, written, "{left}");
+        }
+    }
+
+    #[test]
     fn a_message_fits_exactly_or_nothing_of_it_is_taken() {
         let limits = Limits::DEFAULT;
         let token = token();
